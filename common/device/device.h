@@ -1,0 +1,174 @@
+/* A device: memory, weights on it, and the operations that nn/ is written in.
+ *
+ * All pointers in an operation's arguments are in the device's memory, except
+ * where it says host. Operations are queued in order; only download() and
+ * sync() wait. The CPU (cpu.c) runs them at once over kernels and a thread
+ * pool. `rows` are the running slots' rows: a batch of n items, each of
+ * `steps` rows, packed densely (masked slots are left out), with `slots[i]`
+ * naming the slot whose state item i uses.
+ */
+#ifndef MOSHI_DEVICE_H
+#define MOSHI_DEVICE_H
+
+#include <stdbool.h>
+
+#include "../../kernels/kernels.h"
+#include "../moshi.h"
+
+typedef struct MoshiDevice MoshiDevice;
+
+/* A weight matrix [rows][cols] as the device holds it. */
+typedef struct {
+  MoshiType type;
+  bool packed; /* f32 panels (kernels.h); else row-major as in the file */
+  int rows, cols;
+  const void *data;
+} MoshiMatrix;
+
+/* [batch][steps][width] f32 with strides in elements. */
+typedef struct {
+  float *data;
+  size_t batch_stride, step_stride;
+} MoshiView;
+
+/* y = residual + scale ⊙ act(W·x + bias); bias, scale, residual.data may be
+ * NULL, residual may be y. x windows may overlap (convolution). Rows of a
+ * matrix from first_row on, n_rows of them (0: all). */
+typedef struct {
+  const MoshiMatrix *w;
+  int first_row, n_rows;
+  MoshiView x, y, residual;
+  int batch, steps;
+  const float *bias, *scale;
+  MoshiAct act;
+} MoshiLinearOp;
+
+typedef struct {
+  bool rms; /* else layer norm */
+  float eps;
+  const float *weight, *bias; /* [dim] */
+} MoshiNormOp;
+
+/* Writes the steps' keys and values into the slots' rings and attends.
+ * qkv [batch][steps][(n_heads + 2·n_kv_heads)·head_dim]; the ring of slot s is
+ * cache + s·slot_stride, [2][n_kv_heads][context][head_dim]. positions[i] is
+ * the position of item i's first step (host). All steps of the call are
+ * written before any query looks, and a query sees the keys that are still in
+ * the ring and not later than itself: the reference's window (docs). */
+typedef struct {
+  const float *qkv;
+  float *out; /* [batch][steps][n_heads·head_dim] */
+  float *cache;
+  size_t slot_stride;
+  int n_heads, n_kv_heads, head_dim, context;
+  int batch, steps;
+  const int *slots;         /* host */
+  const int64_t *positions; /* host */
+  /* [head_dim/2] inverse frequencies, host; NULL: no rotary embedding */
+  const float *frequencies;
+  bool concat_pairs; /* pairs (j, j + d/2) instead of (2j, 2j+1) */
+} MoshiAttendOp;
+
+/* Attention of one-step queries over a fixed source (cross attention):
+ * q [batch][n_heads·head_dim]; slot s's keys and values at kv + s·slot_stride,
+ * [2][n_heads][length][head_dim]. */
+typedef struct {
+  const float *q;
+  float *out;
+  const float *kv;
+  size_t slot_stride;
+  int n_heads, head_dim, length;
+  int batch;
+  const int *slots; /* host */
+} MoshiCrossOp;
+
+typedef struct {
+  const char *name; /* "cpu" */
+  void (*close)(MoshiDevice *d);
+
+  /* Zeroed memory; NULL when there is none. */
+  void *(*alloc)(MoshiDevice *d, size_t bytes);
+  void (*free)(MoshiDevice *d, void *p);
+  void (*upload)(MoshiDevice *d, void *dst, const void *host, size_t bytes);
+  void (*download)(MoshiDevice *d, void *host, const void *src, size_t bytes);
+  int (*sync)(MoshiDevice *d, MoshiError *error);
+
+  /* Weights. rows_matrix may keep the host pointer (the caller keeps the file
+   * mapped); 0 or MOSHI_ERROR_MEMORY. */
+  int (*rows_matrix)(MoshiDevice *d, MoshiMatrix *m, MoshiType type, const void *host,
+      int rows, int cols);
+  int (*packed_matrix)(MoshiDevice *d, MoshiMatrix *m, int rows, int cols,
+      float (*at)(const void *ctx, int row, int col), const void *ctx);
+  void (*free_matrix)(MoshiDevice *d, MoshiMatrix *m);
+
+  void (*linear)(MoshiDevice *d, const MoshiLinearOp *op);
+  /* y and x: [n][dim], rows dense. y may be x. */
+  void (*norm)(
+      MoshiDevice *d, const MoshiNormOp *op, float *y, const float *x, int n, int dim);
+  void (*act)(MoshiDevice *d, MoshiAct act, MoshiView y, MoshiView x, int batch,
+      int steps, int width);
+  /* y[n][hidden] = act(u[n][0…hidden)) ⊙ u[n][hidden…2·hidden). */
+  void (*gate)(
+      MoshiDevice *d, MoshiAct act, float *y, const float *u, int n, int hidden);
+  /* y[i] += s ⊙ x[i] for n rows of dim; s NULL: 1; x_stride 0 adds one row to
+   * all. */
+  void (*add)(MoshiDevice *d, float *y, const float *x, size_t x_stride, const float *s,
+      int n, int dim);
+  void (*attend)(MoshiDevice *d, const MoshiAttendOp *op);
+  void (*cross)(MoshiDevice *d, const MoshiCrossOp *op);
+
+  /* Copies `width` floats between item i of a dense batch and slots[i] of a
+   * state: load (state → dense) and store (dense → state). */
+  void (*load)(MoshiDevice *d, float *dense, size_t dense_stride, const float *state,
+      size_t state_stride, int width, const int *slots, int n);
+  void (*store)(MoshiDevice *d, const float *dense, size_t dense_stride, float *state,
+      size_t state_stride, int width, const int *slots, int n);
+
+  /* y[i] += row tokens[i] of a table [·][dim] of any type (tokens on the
+   * device, negative: nothing is added). */
+  void (*embed)(MoshiDevice *d, float *y, size_t y_stride, const MoshiMatrix *table,
+      const int32_t *tokens, size_t token_stride, int n);
+  /* One level of residual quantization: codes[i·code_stride] = argmin over rows
+   * of |table_row − residual|² (by half_norms[row] − row·residual), then
+   * residual[i] −= table_row. scores: scratch [n][table->rows]. `codebook` is
+   * packed, `table` the same values row-major f32. */
+  void (*quantize)(MoshiDevice *d, const MoshiMatrix *codebook,
+      const MoshiMatrix *table, const float *half_norms, float *residual, float *scores,
+      int32_t *codes, size_t code_stride, int n);
+  /* tokens[i·token_stride] = drawn from logits [n][size] (see sampler.h). */
+  void (*sample)(MoshiDevice *d, const float *logits, int n, int size,
+      const struct MoshiDraw *draws, int32_t *tokens, size_t token_stride);
+  /* y = b + coef·(a − b), n floats; y may be a. */
+  void (*guide)(
+      MoshiDevice *d, float *y, const float *a, const float *b, float coef, size_t n);
+  void (*softmax)(MoshiDevice *d, float *y, const float *x, int n, int size);
+} MoshiDeviceOps;
+
+struct MoshiDevice {
+  const MoshiDeviceOps *ops;
+  char description[96];
+};
+
+/* One draw, made on the host before the step: how to sample a row. The random
+ * numbers are those of a counter-based generator, so that equal seeds and
+ * counters give equal draws on every device. */
+typedef struct MoshiDraw {
+  float temperature; /* ≤ 0: argmax, lowest index on ties */
+  int top_k;         /* 0: all */
+  uint64_t seed, counter;
+} MoshiDraw;
+
+/* Opens the CPU with a pool of `threads` (0: the machine's cores). Devices of
+ * equal thread count share a pool. */
+MoshiDevice *moshi_device_cpu(int threads, MoshiError *error);
+/* "auto", "cpu", "cuda", "cuda:N". */
+MoshiDevice *moshi_device_open(const char *name, int threads, MoshiError *error);
+
+static inline void
+moshi_device_close(MoshiDevice *d)
+{
+  if (d)
+    d->ops->close(d);
+}
+
+#endif

@@ -1,0 +1,249 @@
+/* libmoshi: the Mimi codec and the Moshi family of speech-text models.
+ *
+ * A model is immutable and shared by every stream of the process; a stream
+ * (MimiEncoder, MimiDecoder, MoshiSession) owns all that changes, in memory
+ * taken when it is made. Nothing in a step allocates, logs, or touches a disk.
+ *
+ * Every stream has a batch of slots, each a conversation of its own; a step
+ * advances the slots of a run mask by one frame of 80 ms. A slot's results
+ * depend on its own input alone: not on the batch around it, on how input was
+ * chunked, or on the number of threads.
+ *
+ * Units: PCM is mono f32 at 24 kHz, nominal ±1, not clipped. A frame is
+ * moshi_model_info()->frame_size samples. Codes are indices below
+ * codebook_size, first codebook first. Tokens are as in the reference's LMGen
+ * (moshi/models/lm.py): −1 is "no input", −2 is "not ready yet".
+ *
+ * Threads: a model may be used from any number of threads. A stream is used by
+ * one thread at a time.
+ *
+ * Errors: functions that can fail return 0 or a negative MoshiStatus, or NULL,
+ * and describe it in *error when error is not NULL: one line, which names the
+ * thing that is wrong and the cure.
+ */
+#ifndef MOSHI_H
+#define MOSHI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MOSHI_VERSION_MAJOR 0
+#define MOSHI_VERSION_MINOR 1
+#define MOSHI_VERSION_MICRO 0
+
+#if defined(__GNUC__)
+#define MOSHI_API __attribute__((visibility("default")))
+#else
+#define MOSHI_API
+#endif
+
+typedef enum {
+  MOSHI_OK = 0,
+  MOSHI_ERROR_ARGUMENT = -1,  /* the caller's mistake */
+  MOSHI_ERROR_NOT_FOUND = -2, /* no such model, file or device */
+  MOSHI_ERROR_READ = -3,      /* a file that cannot be read */
+  MOSHI_ERROR_FORMAT = -4,    /* a file that is broken or hostile */
+  MOSHI_ERROR_MODEL = -5,     /* a sound file, not a model we can run */
+  MOSHI_ERROR_MEMORY = -6,    /* not enough memory */
+  MOSHI_ERROR_DEVICE = -7,    /* the device failed */
+  MOSHI_ERROR_CANCELLED = -8,
+} MoshiStatus;
+
+typedef struct {
+  MoshiStatus status;
+  char message[1024]; /* UTF-8, one line, no newline */
+} MoshiError;
+
+/* ---------------------------------------------------------------- model */
+
+typedef struct MoshiModel MoshiModel;
+
+/* The parts of a model that a user of it needs; only these are looked for,
+ * checked and loaded. */
+enum {
+  MOSHI_PART_ENCODER = 1 << 0, /* Mimi, PCM to codes */
+  MOSHI_PART_DECODER = 1 << 1, /* Mimi, codes to PCM */
+  MOSHI_PART_LM = 1 << 2,      /* the language model and its tokenizer */
+};
+
+typedef struct {
+  /* A directory, a checkpoint file, or a hub repository id such as
+   * "kyutai/moshika-pytorch-bf16". NULL: $MOSHI_MODEL, else the model in the
+   * data directories. */
+  const char *model;
+  unsigned parts;
+  const char *device; /* "auto" (or NULL), "cpu", "cuda", "cuda:N" */
+  int threads;        /* 0: the machine's cores */
+} MoshiModelOptions;
+
+typedef struct {
+  const char *path;       /* where it was found; for messages */
+  const char *model_type; /* "mimi", "moshi", "hibiki", "stt", "tts" … */
+  /* Mimi: 0 where neither part was asked for. */
+  int sample_rate, frame_size; /* 24000, 1920 */
+  int codebooks;               /* that the file holds */
+  int codebook_size;           /* entries of one */
+  int default_codebooks;       /* that the LM beside it works with, else 8 */
+  const char *
+      codec_id; /* short hash of the codebooks' weights: equal ids, equal codes. "" until loaded */
+  /* Language model: 0 where it was not asked for. */
+  int user_codebooks; /* codes it hears in a step */
+  int own_codebooks;  /* codes it speaks in a step; 0 for speech-to-text */
+  int lm_codebook_size;
+  int text_size;    /* text vocabulary */
+  int text_padding; /* token of a step without text */
+  int max_delay;    /* frames between a step and the frame it completes */
+  int context;      /* steps of attention */
+  int extra_heads, extra_head_size;
+  /* The sampling the model's configuration asks for. */
+  float temperature, text_temperature;
+  int top_k, text_top_k;
+  float audio_delay;    /* seconds by which text trails audio (stt_config) */
+  float silence_prefix; /* seconds of silence wanted first (stt_config) */
+} MoshiModelInfo;
+
+/* Finds the model and checks all its files: names, shapes and types of every
+ * tensor. Takes milliseconds; weights are not read yet. */
+MOSHI_API MoshiModel *moshi_model_open(
+    const MoshiModelOptions *options, MoshiError *error);
+MOSHI_API MoshiModel *moshi_model_ref(MoshiModel *model);
+MOSHI_API void moshi_model_unref(MoshiModel *model); /* NULL is fine */
+
+/* Told the share that is done, 0 to 1, from the loading thread; a return other
+ * than 0 cancels. */
+typedef int (*MoshiProgress)(void *cookie, double done);
+
+/* Reads the weights; blocks until they can be used. Weights that another model
+ * of the process has loaded (same file, device and threads) are shared, and a
+ * load under way elsewhere is waited for. Calling it again is cheap. */
+MOSHI_API int moshi_model_load(
+    MoshiModel *model, MoshiProgress progress, void *cookie, MoshiError *error);
+
+MOSHI_API const MoshiModelInfo *moshi_model_info(const MoshiModel *model);
+/* "cpu (avx2, 2 threads)" or the card's name. */
+MOSHI_API const char *moshi_model_device(const MoshiModel *model);
+
+/* ----------------------------------------------------------------- Mimi */
+
+typedef struct MimiEncoder MimiEncoder;
+typedef struct MimiDecoder MimiDecoder;
+
+/* The model must be loaded; the stream keeps a reference. 1 ≤ codebooks ≤
+ * info->codebooks. */
+MOSHI_API MimiEncoder *mimi_encoder_new(
+    MoshiModel *model, int batch, int codebooks, MoshiError *error);
+MOSHI_API void mimi_encoder_free(MimiEncoder *encoder);
+/* pcm [batch][frame_size] → codes [batch][codebooks]. run [batch]: slots whose
+ * entry is 0 are left out (their input is not read, their output not written,
+ * their state unchanged); NULL runs all. */
+MOSHI_API int mimi_encoder_step(MimiEncoder *encoder, const float *pcm,
+    const uint8_t *run, uint16_t *codes, MoshiError *error);
+/* Starts the given slots anew; slots [batch] as run above. */
+MOSHI_API void mimi_encoder_reset(MimiEncoder *encoder, const uint8_t *slots);
+
+MOSHI_API MimiDecoder *mimi_decoder_new(
+    MoshiModel *model, int batch, MoshiError *error);
+MOSHI_API void mimi_decoder_free(MimiDecoder *decoder);
+/* codes [batch][codebooks] → pcm [batch][frame_size]. 1 ≤ codebooks ≤
+ * info->codebooks, and may change between steps. A code ≥ codebook_size in a
+ * running slot is MOSHI_ERROR_ARGUMENT, and then nothing was done. */
+MOSHI_API int mimi_decoder_step(MimiDecoder *decoder, const uint16_t *codes,
+    int codebooks, const uint8_t *run, float *pcm, MoshiError *error);
+MOSHI_API void mimi_decoder_reset(MimiDecoder *decoder, const uint8_t *slots);
+
+/* ------------------------------------------------------- language model */
+
+typedef struct MoshiSession MoshiSession;
+
+#define MOSHI_TOKEN_NONE (-1)      /* no input: embeds to zero */
+#define MOSHI_TOKEN_NOT_READY (-2) /* output: not produced yet */
+
+typedef struct {
+  float temperature, text_temperature; /* ≤ 0: greedy */
+  int top_k, text_top_k;               /* 0: all */
+  uint64_t seed;
+} MoshiSampling;
+
+/* One condition of a model that has conditioners. For a "lut" the value is one
+ * of its names; for a "tensor" data is [length][size], and mask [length] (0:
+ * use the learnt padding) may be NULL. */
+typedef struct {
+  const char *name;
+  const char *value;
+  const float *data;
+  int length, size;
+  const uint8_t *mask;
+} MoshiCondition;
+
+typedef struct {
+  int batch;
+  int context;            /* 0: the model's; else at most it */
+  MoshiSampling sampling; /* of every slot, until changed */
+  const MoshiCondition *conditions;
+  int n_conditions;
+  float cfg_coef; /* 1: no classifier-free guidance; else the work doubles */
+} MoshiSessionOptions;
+
+/* batch 1, the model's own sampling with seed 0, no conditions. */
+MOSHI_API void moshi_session_options_init(
+    MoshiSessionOptions *options, const MoshiModel *model);
+/* Seeds: slot i draws from its own stream, of seed + i. */
+MOSHI_API MoshiSession *moshi_session_new(
+    MoshiModel *model, const MoshiSessionOptions *options, MoshiError *error);
+MOSHI_API void moshi_session_free(MoshiSession *session);
+
+/* One step, as the reference's LMGen.step.
+ * user [batch][user_codebooks]: codes heard, or −1 for none; ≤ lm_codebook_size
+ * (that value itself is the model's initial token).
+ * tokens [batch][1 + own_codebooks]: text and codes with their delays undone,
+ * all −2 while the slot's first max_delay steps have not passed.
+ * text [batch], may be NULL: the text token sampled in this very step, which
+ * tokens will show max_delay steps later. */
+MOSHI_API int moshi_session_step(MoshiSession *session, const int32_t *user,
+    const uint8_t *run, int32_t *tokens, int32_t *text, MoshiError *error);
+MOSHI_API void moshi_session_reset(MoshiSession *session, const uint8_t *slots);
+/* From the slot's next step on. The seed takes effect at once. */
+MOSHI_API void moshi_session_set_sampling(
+    MoshiSession *session, int slot, const MoshiSampling *sampling);
+
+/* Of the last step in which the slot ran, guidance applied; owned by the
+ * session, valid until its next step. text: [text_out], audio:
+ * [own_codebooks][lm_codebook_size], heads: softmax, [extra_heads][extra_head_size]
+ * (NULL where the model has none). */
+MOSHI_API const float *moshi_session_text_logits(
+    const MoshiSession *session, int slot, int *text_out);
+MOSHI_API const float *moshi_session_audio_logits(
+    const MoshiSession *session, int slot);
+MOSHI_API const float *moshi_session_extra_heads(const MoshiSession *session, int slot);
+
+/* ----------------------------------------------------------------- text */
+
+/* Turns text tokens into UTF-8, one at a time, for one stream. */
+typedef struct MoshiText MoshiText;
+
+MOSHI_API MoshiText *moshi_text_new(MoshiModel *model, MoshiError *error);
+MOSHI_API void moshi_text_free(MoshiText *text);
+/* The text this token adds, "" for control, padding and unfinished byte
+ * pieces. A leading space marks the start of a word. Owned by *text, valid
+ * until the next call. */
+MOSHI_API const char *moshi_text_push(MoshiText *text, int32_t token);
+/* What is left of an unfinished character (U+FFFD), and starts anew. */
+MOSHI_API const char *moshi_text_flush(MoshiText *text);
+
+/* ------------------------------------------------------------------ log */
+
+typedef enum { MOSHI_LOG_WARNING, MOSHI_LOG_INFO, MOSHI_LOG_DEBUG } MoshiLogLevel;
+typedef void (*MoshiLogFunction)(
+    void *cookie, MoshiLogLevel level, const char *message);
+/* Where the library reports what is not an error, such as an unused tensor; NULL:
+ * nowhere, the default. Set it before the library is used. */
+MOSHI_API void moshi_set_log(MoshiLogFunction log, void *cookie);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

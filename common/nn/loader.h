@@ -1,0 +1,58 @@
+/* Walks the tensors of a checkpoint. The same walk checks a model (device
+ * NULL: names, shapes and types only) and loads it, so that whatever is loaded
+ * has been checked. After the first failure every further call does nothing
+ * and returns it again. */
+#ifndef MOSHI_NN_LOADER_H
+#define MOSHI_NN_LOADER_H
+
+#include "../device/device.h"
+#include "../files/checkpoint.h"
+#include "../files/config.h"
+
+typedef struct {
+  const MoshiCheckpoint *checkpoint;
+  MoshiDevice *device; /* NULL: check only */
+  MoshiError *error;
+  int status;
+  MoshiProgress progress; /* may be NULL */
+  void *cookie;
+  size_t done, total; /* bytes, for progress */
+} MoshiLoader;
+
+typedef struct {
+  MoshiMatrix w;
+  float *bias; /* [rows] on the device, or NULL */
+} MoshiLinear;
+
+typedef struct {
+  MoshiNormOp op;
+} MoshiNorm;
+
+/* Names are printf formats. Float tensors of type f32, f16 or bf16. */
+
+/* A vector [n] (any shape of n elements with ones around it), as f32. */
+int moshi_load_vector(MoshiLoader *l, float **out, int n, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* [rows][cols] row-major in its file's type, rows from first_row on out of
+ * total_rows in the file. bias may be NULL. */
+int moshi_load_linear(MoshiLoader *l, MoshiLinear *out, int rows, int cols,
+    int first_row, int total_rows, const char *format, ...)
+    __attribute__((format(printf, 7, 8)));
+/* [rows][cols] as packed f32. */
+int moshi_load_packed(MoshiLoader *l, MoshiLinear *out, int rows, int cols,
+    const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* prefix.alpha or prefix.weight and prefix.bias. */
+int moshi_load_norm(MoshiLoader *l, MoshiNorm *out, MoshiNormKind kind, int dim,
+    const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* The tensor after checking its shape; NULL after a failure. */
+const MoshiTensor *moshi_load_tensor(
+    MoshiLoader *l, const char *name, int n_dims, const int64_t *dims);
+bool moshi_load_has(const MoshiLoader *l, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Element i of a float tensor. */
+float moshi_tensor_at(const MoshiTensor *tensor, size_t i);
+
+void moshi_linear_free(MoshiDevice *d, MoshiLinear *linear);
+void moshi_norm_free(MoshiDevice *d, MoshiNorm *norm);
+
+#endif

@@ -1,0 +1,59 @@
+/* A causal streaming transformer: weights, and the state of a batch of slots.
+ * Reference: moshi/modules/transformer.py. */
+#ifndef MOSHI_NN_TRANSFORMER_H
+#define MOSHI_NN_TRANSFORMER_H
+
+#include "loader.h"
+
+typedef struct {
+  MoshiNorm norm1, norm2, norm_cross;
+  MoshiLinear *in_proj, *out_proj; /* [n_sets] */
+  MoshiLinear *linear1, *linear2;  /* [n_sets]: gated: linear_in, linear_out */
+  float *scale1, *scale2;          /* layer scale, or NULL */
+  MoshiLinear cross_in, cross_out;
+} MoshiTransformerLayer;
+
+typedef struct {
+  MoshiTransformerConfig config;
+  int n_sets;         /* weight sets (depth transformer); 1 elsewhere */
+  int *hidden;        /* [n_sets] */
+  bool packed;        /* f32 panels (Mimi) instead of the file's rows */
+  float *frequencies; /* [head_dim/2] of the rotary embedding */
+  MoshiTransformerLayer *layers;
+} MoshiTransformer;
+
+/* prefix: of "….layers.N". hidden: [n_sets] or NULL for config->hidden.
+ * per_step: names of the MLP carry the set ("gating.K"). */
+int moshi_transformer_load(MoshiTransformer *t, MoshiLoader *l,
+    const MoshiTransformerConfig *config, int n_sets, const int *hidden, bool per_step,
+    bool packed, const char *prefix);
+void moshi_transformer_free(MoshiTransformer *t, MoshiDevice *d);
+
+/* Ring and position of every slot, and scratch for `batch` slots of `steps`
+ * rows. */
+typedef struct {
+  int batch, steps, context;
+  int64_t *positions; /* [batch], host: steps done since the slot's start */
+  float *cache;       /* [n_layers][batch][2][n_kv_heads][context][head_dim] */
+  size_t slot_stride, layer_stride;
+  float *h, *qkv, *attended, *u; /* scratch */
+  float *cross; /* [n_layers][batch][2][n_heads][length][head_dim] or NULL */
+  int cross_length;
+  size_t cross_slot_stride, cross_layer_stride;
+  int64_t *row_positions; /* host scratch, [batch] */
+} MoshiTransformerState;
+
+int moshi_transformer_state_init(MoshiTransformerState *s, const MoshiTransformer *t,
+    MoshiDevice *d, int batch, int steps, int context, MoshiError *error);
+void moshi_transformer_state_free(MoshiTransformerState *s, MoshiDevice *d);
+void moshi_transformer_state_reset(MoshiTransformerState *s, int slot);
+/* Projects the cross-attention source [length][dim] (device) of one slot. */
+int moshi_transformer_set_cross(const MoshiTransformer *t, MoshiTransformerState *s,
+    MoshiDevice *d, int slot, const float *source, int length, MoshiError *error);
+
+/* x [n][steps][dim], dense, becomes the output; slots [n] name the states,
+ * whose positions advance by `steps`. set: the weight set. */
+void moshi_transformer_step(const MoshiTransformer *t, MoshiTransformerState *s,
+    MoshiDevice *d, float *x, int steps, const int *slots, int n, int set);
+
+#endif

@@ -1,0 +1,162 @@
+/* Numeric kernels: plain pointers and sizes in, nothing allocated, no I/O.
+ *
+ * One table of function pointers, one row per operation. kernels/reference.c
+ * defines every row by its formula and is the oracle of the tests; each CPU
+ * tier overwrites the rows it does better. All matrices are row-major, all
+ * sizes are in elements, nothing needs to be aligned, and outputs never
+ * overlap inputs unless the row says so.
+ *
+ * Order of summation. Within one tier every output element is summed in an
+ * order that depends on its own operands alone: never on how many rows,
+ * batch items or threads are computed beside it. This is what makes a stream's
+ * result independent of batch, chunking and thread count, bit for bit.
+ */
+#ifndef MOSHI_KERNELS_H
+#define MOSHI_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How the elements of a weight matrix are stored. */
+typedef enum {
+  MOSHI_TYPE_F32,
+  MOSHI_TYPE_F16,
+  MOSHI_TYPE_BF16,
+  MOSHI_N_TYPES
+} MoshiType;
+
+/* Outputs of a packed matrix come in panels of this many (see pack). */
+#define MOSHI_PANEL 16
+
+/* What is applied to a sum before it is stored. */
+typedef enum {
+  MOSHI_ACT_NONE,
+  MOSHI_ACT_ELU,  /* x > 0 ? x : expm1(x) */
+  MOSHI_ACT_GELU, /* x/2 (1 + erf(x/sqrt 2)), the exact form */
+  MOSHI_ACT_SILU, /* x / (1 + exp(-x)) */
+  MOSHI_ACT_RELU,
+  MOSHI_ACT_SIGMOID,
+  MOSHI_ACT_TANH,
+  MOSHI_N_ACTS
+} MoshiAct;
+
+/* The product of packed f32 weights and a batch of row windows:
+ *
+ *   for i < batch, t < steps, n < n_out:
+ *     out[i·out_batch + t·out_step + n] = res + scale[n]·act(bias[n] + Σ_k in[i·in_batch + t·in_step + k]·W[n][k])
+ *
+ * where res is residual[i·out_batch + t·out_step + n]. Windows may overlap
+ * (in_step < n_in): with channels-last activations [time][channel] a
+ * convolution of stride S over C channels is this product with in_step = S·C,
+ * and a transposed one has n_out = S·C'. bias, scale and residual may be NULL
+ * (0, 1 and 0); residual may equal out. k ascends, one multiply-add an
+ * element. A row of the product is r = i·steps + t. */
+typedef struct {
+  const float *in;
+  size_t in_batch, in_step;
+  int batch, steps, n_in;
+  const float *panels; /* from pack() */
+  int n_out;
+  const float *bias, *scale, *residual;
+  MoshiAct act;
+  float *out;
+  size_t out_batch, out_step;
+} MoshiGemm;
+
+/* One query of attention over a ring of keys and values of one head.
+ * Keys are [capacity][stride] rows of d; the keys first, first+1, … (mod
+ * capacity), count of them, are attended to in that order:
+ *   out[d] = Σ_j softmax_j(scale·q·k_j)·v_j */
+typedef struct {
+  const float *q;
+  const float *k, *v;
+  size_t stride; /* elements from one ring entry to the next */
+  int d, capacity, first, count;
+  float scale;
+  float *scores; /* scratch, count floats */
+  float *out;
+} MoshiAttention;
+
+typedef struct {
+  const char *name; /* of the best tier in the table: "c", "avx2" … */
+
+  /* Rows [r0,r1) of the product, panels [p0,p1). */
+  void (*gemm)(const MoshiGemm *g, int r0, int r1, int p0, int p1);
+
+  /* y[i·y_step + r] (+)= Σ_c W[r][c]·x[i·x_step + c] for rows r in [r0,r1) of
+   * a row-major matrix with `cols` columns, for every batch item i. W is
+   * stored as `type`. y is indexed by the absolute row r. */
+  void (*matvec[MOSHI_N_TYPES])(float *y, size_t y_step, const void *w, const float *x,
+      size_t x_step, int r0, int r1, int cols, int batch);
+
+  /* y = x·alpha / sqrt(mean(x²) + eps). y may equal x. */
+  void (*rms_norm)(float *y, const float *x, const float *alpha, int n, float eps);
+  /* y = (x − mean)/sqrt(var + eps)·w + b, biased variance. y may equal x. */
+  void (*layer_norm)(
+      float *y, const float *x, const float *w, const float *b, int n, float eps);
+
+  /* y = act(x), n elements; y may equal x. */
+  void (*act[MOSHI_N_ACTS])(float *y, const float *x, size_t n);
+  /* y = x·g, elementwise; y may equal x or g. */
+  void (*mul)(float *y, const float *x, const float *g, size_t n);
+  /* y += x, elementwise. */
+  void (*add)(float *y, const float *x, size_t n);
+  /* y += s ⊙ x, elementwise; s NULL means 1. */
+  void (*add_scaled)(float *y, const float *x, const float *s, size_t n);
+
+  /* Rotates d/2 adjacent pairs: (a,b) → (a·cos − b·sin, a·sin + b·cos). */
+  void (*rope)(float *x, const float *cos, const float *sin, int d);
+
+  void (*attention)(const MoshiAttention *a);
+
+  /* Smallest index of the smallest (largest) element; NaN is never chosen
+   * over a number, and an all-NaN row gives 0. */
+  int (*argmin)(const float *x, int n);
+  int (*argmax)(const float *x, int n);
+
+  /* p[i] = exp((x[i] − max x)·inv_temperature); returns Σp (f32). */
+  float (*softmax_exp)(float *p, const float *x, int n, float inv_temperature);
+
+  /* Widens n elements of a stored type to f32. */
+  void (*widen[MOSHI_N_TYPES])(float *y, const void *x, size_t n);
+} MoshiKernels;
+
+/* CPU tiers, a mask of bits. */
+enum {
+  MOSHI_CPU_AVX2 = 1 << 0, /* AVX2 + FMA + F16C */
+  MOSHI_CPU_AVX512 = 1 << 1,
+  MOSHI_CPU_NEON = 1 << 2,
+};
+
+/* What this machine has, as a mask. */
+unsigned moshi_cpu_detect(void);
+/* Parses MOSHI_CPU_MASK's form: a comma-separated list of tier names ("c",
+ * "avx2", …), or a number; NULL means all. Unknown names are ignored. */
+unsigned moshi_cpu_parse_mask(const char *text);
+/* Fills the table: the reference, then rising tiers of `mask` that the machine
+ * has and that this build contains. */
+void moshi_kernels_init(MoshiKernels *k, unsigned mask);
+
+/* Number of floats that pack() writes. */
+size_t moshi_panels_size(int n_out, int n_in);
+/* Packs W into panels of MOSHI_PANEL outputs: panel p holds, for each k, the
+ * weights W[16p … 16p+15][k] (outputs beyond n_out are 0). at(ctx,n,k) gives
+ * the weight. Panels [p0,p1) are written. */
+void moshi_pack_panels(float *panels, int n_out, int n_in, int p0, int p1,
+    float (*at)(const void *ctx, int n, int k), const void *ctx);
+
+float moshi_f16_to_f32(uint16_t h);
+float moshi_bf16_to_f32(uint16_t h);
+/* Round to nearest even. */
+uint16_t moshi_f32_to_f16(float x);
+uint16_t moshi_f32_to_bf16(float x);
+size_t moshi_type_size(MoshiType type);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
