@@ -82,6 +82,15 @@ typedef struct {
   const int *slots; /* host */
 } MoshiCrossOp;
 
+/* One draw, made on the host before the step: how to sample a row. The random
+ * numbers are those of a counter-based generator, so that equal seeds and
+ * counters give equal draws on every device. */
+typedef struct {
+  float temperature; /* ≤ 0: argmax, lowest index on ties */
+  int top_k;         /* 0: all */
+  uint64_t seed, counter;
+} MoshiDraw;
+
 typedef struct {
   const char *name; /* "cpu" */
   void (*close)(MoshiDevice *d);
@@ -137,7 +146,7 @@ typedef struct {
       int32_t *codes, size_t code_stride, int n);
   /* tokens[i·token_stride] = drawn from logits [n][size] (see sampler.h). */
   void (*sample)(MoshiDevice *d, const float *logits, int n, int size,
-      const struct MoshiDraw *draws, int32_t *tokens, size_t token_stride);
+      const MoshiDraw *draws, int32_t *tokens, size_t token_stride);
   /* y = b + coef·(a − b), n floats; y may be a. */
   void (*guide)(
       MoshiDevice *d, float *y, const float *a, const float *b, float coef, size_t n);
@@ -148,15 +157,6 @@ struct MoshiDevice {
   const MoshiDeviceOps *ops;
   char description[96];
 };
-
-/* One draw, made on the host before the step: how to sample a row. The random
- * numbers are those of a counter-based generator, so that equal seeds and
- * counters give equal draws on every device. */
-typedef struct MoshiDraw {
-  float temperature; /* ≤ 0: argmax, lowest index on ties */
-  int top_k;         /* 0: all */
-  uint64_t seed, counter;
-} MoshiDraw;
 
 /* Opens the CPU with a pool of `threads` (0: the machine's cores). Devices of
  * equal thread count share a pool. */
