@@ -1,0 +1,285 @@
+/* From tensors of a checkpoint to weights on a device.
+ *
+ * Shapes come from the configuration, never from the file: a tensor that does
+ * not have the expected shape is an error that names both. */
+#include "loader.h"
+
+#include <glib.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../error.h"
+
+#define NAME_SIZE 256
+
+static bool
+make_name(MoshiLoader *l, char name[NAME_SIZE], const char *format, va_list args)
+{
+  if (vsnprintf(name, NAME_SIZE, format, args) < NAME_SIZE)
+    return true;
+  l->status = moshi_fail(l->error, MOSHI_ERROR_ARGUMENT, "%s: tensor name is too long",
+      moshi_checkpoint_path(l->checkpoint));
+  return false;
+}
+
+/* "[2048, 512]" */
+static const char *
+shape_text(char *text, size_t size, int n_dims, const int64_t *dims)
+{
+  size_t used = snprintf(text, size, "[");
+  for (int i = 0; i < n_dims && used < size; i++)
+    used +=
+        snprintf(text + used, size - used, "%s%lld", i ? ", " : "", (long long)dims[i]);
+  if (used < size)
+    snprintf(text + used, size - used, "]");
+  return text;
+}
+
+static bool
+is_float(MoshiDtype dtype)
+{
+  return dtype == MOSHI_DTYPE_F32 || dtype == MOSHI_DTYPE_F16 ||
+         dtype == MOSHI_DTYPE_BF16;
+}
+
+static MoshiType
+float_type(MoshiDtype dtype)
+{
+  return dtype == MOSHI_DTYPE_F32   ? MOSHI_TYPE_F32
+         : dtype == MOSHI_DTYPE_F16 ? MOSHI_TYPE_F16
+                                    : MOSHI_TYPE_BF16;
+}
+
+/* Shapes are compared without their ones: [1,1,D] holds a vector of D, a
+ * kernel-1 convolution [O,I,1] a matrix. */
+static int
+squeeze(int64_t out[MOSHI_MAX_DIMS], int n_dims, const int64_t *dims)
+{
+  int n = 0;
+  for (int i = 0; i < n_dims; i++)
+    if (dims[i] != 1)
+      out[n++] = dims[i];
+  return n;
+}
+
+static const MoshiTensor *
+find(MoshiLoader *l, const char *name, int n_dims, const int64_t *dims)
+{
+  if (l->status)
+    return NULL;
+  const char *path = moshi_checkpoint_path(l->checkpoint);
+  char want_text[96], have_text[96];
+  shape_text(want_text, sizeof want_text, n_dims, dims);
+  const MoshiTensor *t = moshi_checkpoint_find(l->checkpoint, name);
+  if (!t) {
+    l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
+        "%s: tensor \"%s\" of shape %s is missing; the file does not belong to this "
+        "configuration",
+        path, name, want_text);
+    return NULL;
+  }
+  int64_t want[MOSHI_MAX_DIMS], have[MOSHI_MAX_DIMS];
+  int n_want = squeeze(want, n_dims, dims), n_have = squeeze(have, t->n_dims, t->dims);
+  if (n_want != n_have || memcmp(want, have, n_want * sizeof *want)) {
+    l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
+        "%s: tensor \"%s\" has shape %s, but the configuration wants %s", path, name,
+        shape_text(have_text, sizeof have_text, t->n_dims, t->dims), want_text);
+    return NULL;
+  }
+  if (!is_float(t->dtype)) {
+    l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
+        "%s: tensor \"%s\" is not of type F32, F16 or BF16", path, name);
+    return NULL;
+  }
+  return t;
+}
+
+/* After a tensor was read: tells the progress, asks whether to go on. */
+static void
+advance(MoshiLoader *l, size_t bytes)
+{
+  l->done += bytes;
+  if (l->progress && l->total &&
+      l->progress(l->cookie, MIN(1.0, (double)l->done / l->total)))
+    l->status = moshi_fail(l->error, MOSHI_ERROR_CANCELLED, "loading was cancelled");
+}
+
+static int
+no_memory(MoshiLoader *l, const char *name)
+{
+  return l->status = moshi_fail(l->error, MOSHI_ERROR_MEMORY,
+             "%s: no memory for tensor \"%s\" on %s; use a smaller or quantised model",
+             moshi_checkpoint_path(l->checkpoint), name, l->device->description);
+}
+
+float
+moshi_tensor_at(const MoshiTensor *tensor, size_t i)
+{
+  uint16_t half;
+  float single;
+  switch (tensor->dtype) {
+  case MOSHI_DTYPE_F32:
+    memcpy(&single, (const char *)tensor->data + 4 * i, sizeof single);
+    return single;
+  case MOSHI_DTYPE_F16:
+    memcpy(&half, (const char *)tensor->data + 2 * i, sizeof half);
+    return moshi_f16_to_f32(half);
+  default:
+    memcpy(&half, (const char *)tensor->data + 2 * i, sizeof half);
+    return moshi_bf16_to_f32(half);
+  }
+}
+
+const MoshiTensor *
+moshi_load_tensor(MoshiLoader *l, const char *name, int n_dims, const int64_t *dims)
+{
+  return find(l, name, n_dims, dims);
+}
+
+bool
+moshi_load_has(const MoshiLoader *l, const char *format, ...)
+{
+  char name[NAME_SIZE];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(name, sizeof name, format, args);
+  va_end(args);
+  return moshi_checkpoint_has(l->checkpoint, name);
+}
+
+static int
+load_vector(MoshiLoader *l, float **out, int n, const char *name)
+{
+  int64_t dims[] = {n};
+  const MoshiTensor *t = find(l, name, 1, dims);
+  if (!t || !l->device)
+    return l->status;
+  float *host = g_try_new(float, n);
+  *out = host ? l->device->ops->alloc(l->device, n * sizeof(float)) : NULL;
+  if (*out) {
+    for (int i = 0; i < n; i++)
+      host[i] = moshi_tensor_at(t, i);
+    l->device->ops->upload(l->device, *out, host, n * sizeof(float));
+    advance(l, t->bytes);
+  } else {
+    no_memory(l, name);
+  }
+  g_free(host);
+  return l->status;
+}
+
+int
+moshi_load_vector(MoshiLoader *l, float **out, int n, const char *format, ...)
+{
+  char name[NAME_SIZE];
+  va_list args;
+  va_start(args, format);
+  bool ok = !l->status && make_name(l, name, format, args);
+  va_end(args);
+  return ok ? load_vector(l, out, n, name) : l->status;
+}
+
+int
+moshi_load_linear(MoshiLoader *l, MoshiLinear *out, int rows, int cols, int first_row,
+    int total_rows, const char *format, ...)
+{
+  char name[NAME_SIZE];
+  va_list args;
+  va_start(args, format);
+  bool ok = !l->status && make_name(l, name, format, args);
+  va_end(args);
+  if (!ok)
+    return l->status;
+  int64_t dims[] = {total_rows, cols};
+  const MoshiTensor *t = find(l, name, 2, dims);
+  if (!t || !l->device)
+    return l->status;
+  MoshiType type = float_type(t->dtype);
+  size_t row_bytes = moshi_type_size(type) * cols;
+  if (l->device->ops->rows_matrix(l->device, &out->w, type,
+          (const char *)t->data + row_bytes * first_row, rows, cols))
+    return no_memory(l, name);
+  advance(l, row_bytes * rows);
+  return l->status;
+}
+
+static float
+matrix_at(const void *ctx, int row, int col)
+{
+  const MoshiTensor *t = ctx;
+  return moshi_tensor_at(t, (size_t)row * t->dims[1] + col);
+}
+
+int
+moshi_load_packed(
+    MoshiLoader *l, MoshiLinear *out, int rows, int cols, const char *format, ...)
+{
+  char name[NAME_SIZE];
+  va_list args;
+  va_start(args, format);
+  bool ok = !l->status && make_name(l, name, format, args);
+  va_end(args);
+  if (!ok)
+    return l->status;
+  int64_t dims[] = {rows, cols};
+  const MoshiTensor *t = find(l, name, 2, dims);
+  if (!t || !l->device)
+    return l->status;
+  MoshiTensor matrix = *t; /* without the ones of its shape */
+  matrix.dims[0] = rows;
+  matrix.dims[1] = cols;
+  if (l->device->ops->packed_matrix(l->device, &out->w, rows, cols, matrix_at, &matrix))
+    return no_memory(l, name);
+  advance(l, t->bytes);
+  return l->status;
+}
+
+/* eps and form of each kind: moshi/modules/transformer.py create_norm_fn. */
+static const struct {
+  bool rms;
+  float eps;
+} norm_kinds[] = {
+    [MOSHI_NORM_RMS_F32] = {true, 1e-8f},
+    [MOSHI_NORM_RMS] = {true, 1e-5f},
+    [MOSHI_NORM_LAYER] = {false, 1e-5f},
+    [MOSHI_NORM_LAYER_F32] = {false, 1e-8f},
+};
+
+int
+moshi_load_norm(MoshiLoader *l, MoshiNorm *out, MoshiNormKind kind, int dim,
+    const char *format, ...)
+{
+  char prefix[NAME_SIZE];
+  va_list args;
+  va_start(args, format);
+  bool ok = !l->status && make_name(l, prefix, format, args);
+  va_end(args);
+  if (!ok)
+    return l->status;
+  out->op = (MoshiNormOp){.rms = norm_kinds[kind].rms, .eps = norm_kinds[kind].eps};
+  float *weight = NULL, *bias = NULL;
+  moshi_load_vector(l, &weight, dim, "%s.%s", prefix, out->op.rms ? "alpha" : "weight");
+  if (!out->op.rms)
+    moshi_load_vector(l, &bias, dim, "%s.bias", prefix);
+  out->op.weight = weight;
+  out->op.bias = bias;
+  return l->status;
+}
+
+void
+moshi_linear_free(MoshiDevice *d, MoshiLinear *linear)
+{
+  if (linear->w.data)
+    d->ops->free_matrix(d, &linear->w);
+  d->ops->free(d, linear->bias);
+  *linear = (MoshiLinear){0};
+}
+
+void
+moshi_norm_free(MoshiDevice *d, MoshiNorm *norm)
+{
+  d->ops->free(d, (float *)norm->op.weight);
+  d->ops->free(d, (float *)norm->op.bias);
+  *norm = (MoshiNorm){0};
+}
