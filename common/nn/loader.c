@@ -95,7 +95,8 @@ find(MoshiLoader *l, const char *name, int n_dims, const int64_t *dims)
   return t;
 }
 
-/* After a tensor was read: tells the progress, asks whether to go on. */
+/* Counts what a check would load, or has loaded: tells the progress, asks whether to go
+ * on. */
 static void
 advance(MoshiLoader *l, size_t bytes)
 {
@@ -134,7 +135,10 @@ moshi_tensor_at(const MoshiTensor *tensor, size_t i)
 const MoshiTensor *
 moshi_load_tensor(MoshiLoader *l, const char *name, int n_dims, const int64_t *dims)
 {
-  return find(l, name, n_dims, dims);
+  const MoshiTensor *t = find(l, name, n_dims, dims);
+  if (t)
+    advance(l, t->bytes);
+  return t;
 }
 
 bool
@@ -153,7 +157,10 @@ load_vector(MoshiLoader *l, float **out, int n, const char *name)
 {
   int64_t dims[] = {n};
   const MoshiTensor *t = find(l, name, 1, dims);
-  if (!t || !l->device)
+  if (!t)
+    return l->status;
+  advance(l, t->bytes);
+  if (!l->device)
     return l->status;
   float *host = g_try_new(float, n);
   *out = host ? l->device->ops->alloc(l->device, n * sizeof(float)) : NULL;
@@ -161,7 +168,6 @@ load_vector(MoshiLoader *l, float **out, int n, const char *name)
     for (int i = 0; i < n; i++)
       host[i] = moshi_tensor_at(t, i);
     l->device->ops->upload(l->device, *out, host, n * sizeof(float));
-    advance(l, t->bytes);
   } else {
     no_memory(l, name);
   }
@@ -193,14 +199,16 @@ moshi_load_linear(MoshiLoader *l, MoshiLinear *out, int rows, int cols, int firs
     return l->status;
   int64_t dims[] = {total_rows, cols};
   const MoshiTensor *t = find(l, name, 2, dims);
-  if (!t || !l->device)
+  if (!t)
     return l->status;
   MoshiType type = float_type(t->dtype);
   size_t row_bytes = moshi_type_size(type) * cols;
+  advance(l, row_bytes * rows);
+  if (!l->device)
+    return l->status;
   if (l->device->ops->rows_matrix(l->device, &out->w, type,
           (const char *)t->data + row_bytes * first_row, rows, cols))
     return no_memory(l, name);
-  advance(l, row_bytes * rows);
   return l->status;
 }
 
@@ -224,14 +232,16 @@ moshi_load_packed(
     return l->status;
   int64_t dims[] = {rows, cols};
   const MoshiTensor *t = find(l, name, 2, dims);
-  if (!t || !l->device)
+  if (!t)
+    return l->status;
+  advance(l, t->bytes);
+  if (!l->device)
     return l->status;
   MoshiTensor matrix = *t; /* without the ones of its shape */
   matrix.dims[0] = rows;
   matrix.dims[1] = cols;
   if (l->device->ops->packed_matrix(l->device, &out->w, rows, cols, matrix_at, &matrix))
     return no_memory(l, name);
-  advance(l, t->bytes);
   return l->status;
 }
 

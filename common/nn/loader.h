@@ -16,7 +16,7 @@ typedef struct {
   int status;
   MoshiProgress progress; /* may be NULL */
   void *cookie;
-  size_t done, total; /* bytes, for progress */
+  size_t done, total; /* bytes; a check counts in `done` what a load will read */
 } MoshiLoader;
 
 typedef struct {
@@ -44,7 +44,7 @@ int moshi_load_packed(MoshiLoader *l, MoshiLinear *out, int rows, int cols,
 /* prefix.alpha or prefix.weight and prefix.bias. */
 int moshi_load_norm(MoshiLoader *l, MoshiNorm *out, MoshiNormKind kind, int dim,
     const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* The tensor after checking its shape; NULL after a failure. */
+/* The tensor after checking its shape and that it holds floats; NULL after a failure. */
 const MoshiTensor *moshi_load_tensor(
     MoshiLoader *l, const char *name, int n_dims, const int64_t *dims);
 bool moshi_load_has(const MoshiLoader *l, const char *format, ...)
