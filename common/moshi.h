@@ -88,8 +88,8 @@ typedef struct {
   int codebooks;               /* that the file holds */
   int codebook_size;           /* entries of one */
   int default_codebooks;       /* that the LM beside it works with, else 8 */
-  const char *
-      codec_id; /* short hash of the codebooks' weights: equal ids, equal codes. "" until loaded */
+  const char
+      *codec_id; /* hash of the codebooks: equal ids, equal codes; "" without one */
   /* Language model: 0 where it was not asked for. */
   int user_codebooks; /* codes it hears in a step */
   int own_codebooks;  /* codes it speaks in a step; 0 for speech-to-text */
