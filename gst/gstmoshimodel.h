@@ -1,0 +1,84 @@
+/* The model of an element: its properties, opening, loading and sharing. */
+#ifndef GST_MOSHI_MODEL_H
+#define GST_MOSHI_MODEL_H
+
+#include <gst/gst.h>
+#include "moshi.h"
+
+G_BEGIN_DECLS
+
+GST_DEBUG_CATEGORY_EXTERN (gst_moshi_debug);
+
+/* Property ids of the three properties; an element's own begin at
+ * GST_MOSHI_MODEL_PROP_LAST. */
+enum
+{
+  GST_MOSHI_MODEL_PROP_MODEL = 1,
+  GST_MOSHI_MODEL_PROP_DEVICE,
+  GST_MOSHI_MODEL_PROP_THREADS,
+  GST_MOSHI_MODEL_PROP_LAST
+};
+
+typedef enum
+{
+  GST_MOSHI_MODEL_CLOSED,
+  GST_MOSHI_MODEL_LOADING,
+  GST_MOSHI_MODEL_LOADED,
+  GST_MOSHI_MODEL_FAILED
+} GstMoshiModelState;
+
+/* Embedded in an element. Between NULL→READY and READY→NULL the model is open:
+ * gst_moshi_model_info() tells its shape, and a thread loads it. The streaming
+ * thread calls gst_moshi_model_wait() before it uses the weights. */
+typedef struct
+{
+  GstElement *element;          /* not owned: the element owns us */
+  guint parts;                  /* MOSHI_PART_* */
+
+  GMutex lock;                  /* all below */
+  GCond cond;
+  gchar *path, *device;         /* properties */
+  guint threads;
+  gboolean changed;             /* a property since the model was opened */
+  MoshiModel *model;
+  GstMoshiModelState state;
+  gboolean cancel;              /* the load */
+  gboolean stopped, flushing;   /* the wait: by state change, by event */
+  GThread *thread;
+  gint percent;                 /* last one told; of the thread alone */
+} GstMoshiModel;
+
+void gst_moshi_model_install_properties (GObjectClass * klass);
+
+void gst_moshi_model_init (GstMoshiModel * self, GstElement * element,
+    guint parts);
+void gst_moshi_model_clear (GstMoshiModel * self);
+/* FALSE when the property is not one of the model's. */
+gboolean gst_moshi_model_set_property (GstMoshiModel * self, guint id,
+    const GValue * value);
+gboolean gst_moshi_model_get_property (GstMoshiModel * self, guint id,
+    GValue * value);
+
+/* To be called around the parent class's change_state. The first opens the
+ * model on NULL→READY, and returns FALSE when that failed, with the error
+ * posted. */
+gboolean gst_moshi_model_before_change (GstMoshiModel * self,
+    GstStateChange transition);
+void gst_moshi_model_after_change (GstMoshiModel * self,
+    GstStateChange transition, GstStateChangeReturn result);
+
+/* From FLUSH_START to FLUSH_STOP nobody waits. */
+void gst_moshi_model_set_flushing (GstMoshiModel * self, gboolean flushing);
+/* GST_FLOW_OK with the loaded model (not owned, valid until READY→NULL),
+ * GST_FLOW_FLUSHING, or GST_FLOW_ERROR after an error that has been posted. */
+GstFlowReturn gst_moshi_model_wait (GstMoshiModel * self, MoshiModel ** model);
+/* A reference to the open model, or NULL. */
+MoshiModel *gst_moshi_model_ref (GstMoshiModel * self);
+
+/* Posts the library's error as the element's. */
+void gst_moshi_element_error (GstElement * element, const MoshiError * error,
+    const gchar * model);
+
+G_END_DECLS
+
+#endif
