@@ -32,6 +32,9 @@ typedef enum {
 /* Outputs of a packed matrix come in panels of this many (see pack). */
 #define MOSHI_PANEL 16
 
+/* The widest head that attention takes. */
+#define MOSHI_MAX_HEAD_DIM 512
+
 /* What is applied to a sum before it is stored. */
 typedef enum {
   MOSHI_ACT_NONE,
@@ -49,12 +52,12 @@ typedef enum {
  *   for i < batch, t < steps, n < n_out:
  *     out[i·out_batch + t·out_step + n] = res + scale[n]·act(bias[n] + Σ_k in[i·in_batch + t·in_step + k]·W[n][k])
  *
- * where res is residual[i·out_batch + t·out_step + n]. Windows may overlap
+ * where res is residual[i·residual_batch + t·residual_step + n]. Windows may overlap
  * (in_step < n_in): with channels-last activations [time][channel] a
  * convolution of stride S over C channels is this product with in_step = S·C,
  * and a transposed one has n_out = S·C'. bias, scale and residual may be NULL
- * (0, 1 and 0); residual may equal out. k ascends, one multiply-add an
- * element. A row of the product is r = i·steps + t. */
+ * (0, 1 and 0); residual may equal out. A row of the product is
+ * r = i·steps + t. */
 typedef struct {
   const float *in;
   size_t in_batch, in_step;
@@ -63,33 +66,34 @@ typedef struct {
   int n_out;
   const float *bias, *scale, *residual;
   MoshiAct act;
+  size_t residual_batch, residual_step;
   float *out;
   size_t out_batch, out_step;
 } MoshiGemm;
 
 /* One query of attention over a ring of keys and values of one head.
  * Keys are [capacity][stride] rows of d; the keys first, first+1, … (mod
- * capacity), count of them, are attended to in that order:
- *   out[d] = Σ_j softmax_j(scale·q·k_j)·v_j */
+ * capacity), count ≥ 1 of them, are attended to in that order:
+ *   out[d] = Σ_j softmax_j(scale·q·k_j)·v_j
+ * out may equal q. */
 typedef struct {
   const float *q;
   const float *k, *v;
   size_t stride; /* elements from one ring entry to the next */
   int d, capacity, first, count;
   float scale;
-  float *scores; /* scratch, count floats */
   float *out;
 } MoshiAttention;
 
 typedef struct {
-  const char *name; /* of the best tier in the table: "c", "avx2" … */
+  const char *name; /* of the best tier in the table: "c", "avx2", … */
 
   /* Rows [r0,r1) of the product, panels [p0,p1). */
   void (*gemm)(const MoshiGemm *g, int r0, int r1, int p0, int p1);
 
-  /* y[i·y_step + r] (+)= Σ_c W[r][c]·x[i·x_step + c] for rows r in [r0,r1) of
+  /* y[i·y_step + r − r0] = Σ_c W[r][c]·x[i·x_step + c] for rows r in [r0,r1) of
    * a row-major matrix with `cols` columns, for every batch item i. W is
-   * stored as `type`. y is indexed by the absolute row r. */
+   * stored as `type`. */
   void (*matvec[MOSHI_N_TYPES])(float *y, size_t y_step, const void *w, const float *x,
       size_t x_step, int r0, int r1, int cols, int batch);
 
@@ -103,13 +107,13 @@ typedef struct {
   void (*act[MOSHI_N_ACTS])(float *y, const float *x, size_t n);
   /* y = x·g, elementwise; y may equal x or g. */
   void (*mul)(float *y, const float *x, const float *g, size_t n);
-  /* y += x, elementwise. */
-  void (*add)(float *y, const float *x, size_t n);
   /* y += s ⊙ x, elementwise; s NULL means 1. */
-  void (*add_scaled)(float *y, const float *x, const float *s, size_t n);
+  void (*add)(float *y, const float *x, const float *s, size_t n);
 
-  /* Rotates d/2 adjacent pairs: (a,b) → (a·cos − b·sin, a·sin + b·cos). */
-  void (*rope)(float *x, const float *cos, const float *sin, int d);
+  /* Rotates n pairs: (a,b) → (a·cos − b·sin, a·sin + b·cos). Pairs are adjacent
+   * elements of x in rope, (a[i], b[i]) in rope_halves. */
+  void (*rope)(float *x, const float *cos, const float *sin, int n);
+  void (*rope_halves)(float *a, float *b, const float *cos, const float *sin, int n);
 
   void (*attention)(const MoshiAttention *a);
 

@@ -1,0 +1,156 @@
+/* Finds out what the CPU can do, fills the table, and prepares weights. */
+#include "reference.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Rising order: a later tier is the better one. */
+static const struct {
+  const char *name;
+  unsigned bit;
+} tiers[] = {
+    {"avx2", MOSHI_CPU_AVX2},
+    {"avx512", MOSHI_CPU_AVX512},
+    {"neon", MOSHI_CPU_NEON},
+};
+enum { N_TIERS = sizeof tiers / sizeof *tiers };
+
+unsigned
+moshi_cpu_detect(void)
+{
+  unsigned mask = 0;
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("f16c"))
+    mask |= MOSHI_CPU_AVX2;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl"))
+    mask |= MOSHI_CPU_AVX512;
+#elif defined(__aarch64__)
+  mask |= MOSHI_CPU_NEON; /* part of the architecture */
+#endif
+  return mask;
+}
+
+unsigned
+moshi_cpu_parse_mask(const char *text)
+{
+  unsigned mask = 0;
+
+  if (!text)
+    return ~0u;
+  if (isdigit((unsigned char)*text))
+    return (unsigned)strtoul(text, NULL, 0);
+  while (*text) {
+    const size_t length = strcspn(text, ",");
+    for (int i = 0; i < N_TIERS; i++)
+      if (strlen(tiers[i].name) == length && !strncmp(text, tiers[i].name, length))
+        mask |= tiers[i].bit;
+    text += length + (text[length] == ',');
+  }
+  return mask;
+}
+
+void
+moshi_kernels_init(MoshiKernels *k, unsigned mask)
+{
+  mask &= moshi_cpu_detect();
+  *k = moshi_kernels_reference;
+}
+
+/* ---------------------------------------------------------------- weights */
+
+size_t
+moshi_panels_size(int n_out, int n_in)
+{
+  const size_t panels = ((size_t)n_out + MOSHI_PANEL - 1) / MOSHI_PANEL;
+  return panels * MOSHI_PANEL * (size_t)n_in;
+}
+
+void
+moshi_pack_panels(float *panels, int n_out, int n_in, int p0, int p1,
+    float (*at)(const void *ctx, int n, int k), const void *ctx)
+{
+  for (int p = p0; p < p1; p++) {
+    float *panel = panels + (size_t)p * MOSHI_PANEL * n_in;
+    for (int j = 0; j < MOSHI_PANEL; j++) {
+      const int n = p * MOSHI_PANEL + j;
+      for (int k = 0; k < n_in; k++)
+        panel[(size_t)k * MOSHI_PANEL + j] = n < n_out ? at(ctx, n, k) : 0;
+    }
+  }
+}
+
+size_t
+moshi_type_size(MoshiType type)
+{
+  return type == MOSHI_TYPE_F32 ? 4 : 2;
+}
+
+/* ------------------------------------------------------------ half floats */
+
+static float
+from_bits(uint32_t bits)
+{
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+static uint32_t
+to_bits(float x)
+{
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+float
+moshi_bf16_to_f32(uint16_t h)
+{
+  return from_bits((uint32_t)h << 16);
+}
+
+uint16_t
+moshi_f32_to_bf16(float x)
+{
+  const uint32_t bits = to_bits(x);
+  if ((bits & 0x7fffffff) > 0x7f800000) /* NaN: keep it one */
+    return (uint16_t)(bits >> 16 | 0x40);
+  return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* f16: 1 sign, 5 exponent (bias 15), 10 fraction bits. */
+float
+moshi_f16_to_f32(uint16_t h)
+{
+  const uint32_t sign = (uint32_t)(h & 0x8000) << 16;
+  const uint32_t exponent = h >> 10 & 31, fraction = h & 0x3ff;
+
+  if (exponent == 0) /* subnormal: fraction · 2^-24 */
+    return from_bits(sign | to_bits((float)fraction * 0x1p-24f));
+  if (exponent == 31)
+    return from_bits(sign | 0x7f800000 | fraction << 13 | (fraction ? 0x400000 : 0));
+  return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+uint16_t
+moshi_f32_to_f16(float x)
+{
+  const uint32_t bits = to_bits(x), magnitude = bits & 0x7fffffff;
+  const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+
+  if (magnitude > 0x7f800000) /* NaN */
+    return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
+  if (magnitude >= 0x477ff000) /* rounds to 65536 or more */
+    return sign | 0x7c00;
+  if (magnitude <
+      0x38800000) { /* below 2^-14: a multiple of 2^-24, in magic rounding */
+    const float shifted = from_bits(magnitude) + 0.5f;
+    return (uint16_t)(sign | (to_bits(shifted) - to_bits(0.5f)));
+  }
+  const uint32_t rounded = magnitude + 0xfff + (magnitude >> 13 & 1);
+  return (uint16_t)(sign | ((rounded - (112u << 23)) >> 13));
+}

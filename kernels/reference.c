@@ -1,0 +1,297 @@
+/* Every row of the table by its formula: the oracle of the tests, and what runs
+ * on a CPU no tier was written for. Sums are taken in double, so that a tier is
+ * measured against the true value and not against another rounding of it. */
+#include "reference.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ------------------------------------------------------------ activations */
+
+static float
+elu(float x)
+{
+  return x > 0 ? x : expm1f(x);
+}
+
+static float
+gelu(float x)
+{
+  return 0.5f * x * (1 + erff(x * 0.70710678118654752f));
+}
+
+static float
+sigmoid(float x)
+{
+  return 1 / (1 + expf(-x));
+}
+
+static float
+apply(MoshiAct act, float x)
+{
+  switch (act) {
+  case MOSHI_ACT_ELU:
+    return elu(x);
+  case MOSHI_ACT_GELU:
+    return gelu(x);
+  case MOSHI_ACT_SILU:
+    return x / (1 + expf(-x));
+  case MOSHI_ACT_RELU:
+    return x > 0 ? x : 0;
+  case MOSHI_ACT_SIGMOID:
+    return sigmoid(x);
+  case MOSHI_ACT_TANH:
+    return tanhf(x);
+  default:
+    return x;
+  }
+}
+
+#define ACT(name, act)                                                                 \
+  static void act_##name(float *y, const float *x, size_t n)                           \
+  {                                                                                    \
+    for (size_t i = 0; i < n; i++)                                                     \
+      y[i] = apply(act, x[i]);                                                         \
+  }
+ACT(none, MOSHI_ACT_NONE)
+ACT(elu, MOSHI_ACT_ELU)
+ACT(gelu, MOSHI_ACT_GELU)
+ACT(silu, MOSHI_ACT_SILU)
+ACT(relu, MOSHI_ACT_RELU)
+ACT(sigmoid, MOSHI_ACT_SIGMOID)
+ACT(tanh, MOSHI_ACT_TANH)
+
+static void
+mul(float *y, const float *x, const float *g, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    y[i] = x[i] * g[i];
+}
+
+static void
+add(float *y, const float *x, const float *s, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    y[i] += s ? s[i] * x[i] : x[i];
+}
+
+/* --------------------------------------------------------------- products */
+
+static void
+gemm_row(const MoshiGemm *g, int item, int step, int panel)
+{
+  const float *x = g->in + item * g->in_batch + step * g->in_step;
+  const float *w = g->panels + (size_t)panel * MOSHI_PANEL * g->n_in;
+  const float *residual =
+      g->residual ? g->residual + item * g->residual_batch + step * g->residual_step
+                  : NULL;
+  float *out = g->out + item * g->out_batch + step * g->out_step;
+  const int first = panel * MOSHI_PANEL;
+  double sum[MOSHI_PANEL] = {0};
+
+  for (int k = 0; k < g->n_in; k++)
+    for (int j = 0; j < MOSHI_PANEL; j++)
+      sum[j] += (double)x[k] * w[(size_t)k * MOSHI_PANEL + j];
+  for (int j = 0; j < MOSHI_PANEL && first + j < g->n_out; j++) {
+    const int n = first + j;
+    float y = apply(g->act, (float)(sum[j] + (g->bias ? g->bias[n] : 0)));
+    if (g->scale)
+      y *= g->scale[n];
+    out[n] = residual ? residual[n] + y : y;
+  }
+}
+
+static void
+gemm(const MoshiGemm *g, int r0, int r1, int p0, int p1)
+{
+  for (int r = r0; r < r1; r++)
+    for (int p = p0; p < p1; p++)
+      gemm_row(g, r / g->steps, r % g->steps, p);
+}
+
+static float
+f32_at(const void *w, size_t i)
+{
+  float x;
+  memcpy(&x, (const char *)w + 4 * i, 4);
+  return x;
+}
+
+static uint16_t
+u16_at(const void *w, size_t i)
+{
+  uint16_t x;
+  memcpy(&x, (const char *)w + 2 * i, 2);
+  return x;
+}
+
+static float
+f16_at(const void *w, size_t i)
+{
+  return moshi_f16_to_f32(u16_at(w, i));
+}
+
+static float
+bf16_at(const void *w, size_t i)
+{
+  return moshi_bf16_to_f32(u16_at(w, i));
+}
+
+#define TYPE(type)                                                                     \
+  static void matvec_##type(float *y, size_t y_step, const void *w, const float *x,    \
+      size_t x_step, int r0, int r1, int cols, int batch)                              \
+  {                                                                                    \
+    for (int i = 0; i < batch; i++)                                                    \
+      for (int r = r0; r < r1; r++) {                                                  \
+        double sum = 0;                                                                \
+        for (int c = 0; c < cols; c++)                                                 \
+          sum += (double)type##_at(w, (size_t)r * cols + c) * x[i * x_step + c];       \
+        y[i * y_step + (r - r0)] = (float)sum;                                         \
+      }                                                                                \
+  }                                                                                    \
+  static void widen_##type(float *y, const void *x, size_t n)                          \
+  {                                                                                    \
+    for (size_t i = 0; i < n; i++)                                                     \
+      y[i] = type##_at(x, i);                                                          \
+  }
+TYPE(f32)
+TYPE(f16)
+TYPE(bf16)
+
+/* ------------------------------------------------------------------ norms */
+
+static void
+rms_norm(float *y, const float *x, const float *alpha, int n, float eps)
+{
+  double squares = 0;
+  for (int i = 0; i < n; i++)
+    squares += (double)x[i] * x[i];
+  const float inverse = (float)(1 / sqrt(squares / n + eps));
+  for (int i = 0; i < n; i++)
+    y[i] = x[i] * inverse * alpha[i];
+}
+
+static void
+layer_norm(float *y, const float *x, const float *w, const float *b, int n, float eps)
+{
+  double sum = 0, squares = 0;
+  for (int i = 0; i < n; i++)
+    sum += x[i];
+  const double mean = sum / n;
+  for (int i = 0; i < n; i++)
+    squares += (x[i] - mean) * (x[i] - mean);
+  const double inverse = 1 / sqrt(squares / n + eps);
+  for (int i = 0; i < n; i++)
+    y[i] = (float)((x[i] - mean) * inverse) * w[i] + b[i];
+}
+
+/* -------------------------------------------------------------- attention */
+
+static void
+rope(float *x, const float *cos, const float *sin, int n)
+{
+  for (int i = 0; i < n; i++) {
+    const float a = x[2 * i], b = x[2 * i + 1];
+    x[2 * i] = a * cos[i] - b * sin[i];
+    x[2 * i + 1] = a * sin[i] + b * cos[i];
+  }
+}
+
+static void
+rope_halves(float *a, float *b, const float *cos, const float *sin, int n)
+{
+  for (int i = 0; i < n; i++) {
+    const float u = a[i], v = b[i];
+    a[i] = u * cos[i] - v * sin[i];
+    b[i] = u * sin[i] + v * cos[i];
+  }
+}
+
+static size_t
+ring_row(const MoshiAttention *a, int j)
+{
+  return (size_t)((a->first + j) % a->capacity) * a->stride;
+}
+
+static float
+score(const MoshiAttention *a, int j)
+{
+  const float *k = a->k + ring_row(a, j);
+  double sum = 0;
+  for (int i = 0; i < a->d; i++)
+    sum += (double)a->q[i] * k[i];
+  return (float)sum * a->scale;
+}
+
+/* Scores are computed anew for each use, so that nothing needs to be kept. */
+static void
+attention(const MoshiAttention *a)
+{
+  double sums[MOSHI_MAX_HEAD_DIM], total = 0;
+  float top = -INFINITY;
+
+  for (int j = 0; j < a->count; j++)
+    top = fmaxf(top, score(a, j));
+  memset(sums, 0, sizeof sums);
+  for (int j = 0; j < a->count; j++) {
+    const double p = exp((double)score(a, j) - top);
+    const float *v = a->v + ring_row(a, j);
+    total += p;
+    for (int i = 0; i < a->d; i++)
+      sums[i] += p * v[i];
+  }
+  for (int i = 0; i < a->d; i++)
+    a->out[i] = (float)(sums[i] / total);
+}
+
+/* ------------------------------------------------------------- reductions */
+
+static int
+argmin(const float *x, int n)
+{
+  int best = 0;
+  for (int i = 1; i < n; i++)
+    if (x[i] < x[best] || (isnan(x[best]) && !isnan(x[i])))
+      best = i;
+  return best;
+}
+
+static int
+argmax(const float *x, int n)
+{
+  int best = 0;
+  for (int i = 1; i < n; i++)
+    if (x[i] > x[best] || (isnan(x[best]) && !isnan(x[i])))
+      best = i;
+  return best;
+}
+
+static float
+softmax_exp(float *p, const float *x, int n, float inv_temperature)
+{
+  const float top = x[argmax(x, n)];
+  double sum = 0;
+  for (int i = 0; i < n; i++) {
+    p[i] = expf((x[i] - top) * inv_temperature);
+    sum += p[i];
+  }
+  return (float)sum;
+}
+
+const MoshiKernels moshi_kernels_reference = {
+    .name = "c",
+    .gemm = gemm,
+    .matvec = {matvec_f32, matvec_f16, matvec_bf16},
+    .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .act = {act_none, act_elu, act_gelu, act_silu, act_relu, act_sigmoid, act_tanh},
+    .mul = mul,
+    .add = add,
+    .rope = rope,
+    .rope_halves = rope_halves,
+    .attention = attention,
+    .argmin = argmin,
+    .argmax = argmax,
+    .softmax_exp = softmax_exp,
+    .widen = {widen_f32, widen_f16, widen_bf16},
+};

@@ -1,0 +1,9 @@
+/* The rows in plain C. */
+#ifndef MOSHI_KERNELS_REFERENCE_H
+#define MOSHI_KERNELS_REFERENCE_H
+
+#include "kernels.h"
+
+extern const MoshiKernels moshi_kernels_reference;
+
+#endif
