@@ -1,0 +1,181 @@
+/* Matrix products on the CPU: how the work of one is cut into pieces. Cuts never
+ * change a result (kernels.h). */
+#include "cpu.h"
+
+#include <string.h>
+
+/* Rows of a row-major matrix, and rows of x, whose sums wait on the stack for
+ * bias, activation and residual. */
+enum { TILE_ROWS = 64, TILE_BATCH = 16 };
+
+/* ---------------------------------------------------------- packed panels */
+
+typedef struct {
+  const MoshiKernels *k;
+  MoshiGemm g;
+  int rows, panels;
+} Product;
+
+static void
+some_panels(void *ctx, int begin, int end)
+{
+  const Product *p = ctx;
+  p->k->gemm(&p->g, 0, p->rows, begin, end);
+}
+
+static void
+some_rows(void *ctx, int begin, int end)
+{
+  const Product *p = ctx;
+  p->k->gemm(&p->g, begin, end, 0, p->panels);
+}
+
+/* What a product costs: the weights come from memory once, at about the speed
+ * of eight rows' arithmetic. */
+static double
+product_work(int rows, int n_out, int n_in)
+{
+  return (double)n_out * n_in * (rows + 8);
+}
+
+static void
+linear_packed(MoshiCpu *cpu, const MoshiLinearOp *op, int n_out)
+{
+  Product p = {
+      .k = &cpu->k,
+      .g =
+          {
+              .in = op->x.data,
+              .in_batch = op->x.batch_stride,
+              .in_step = op->x.step_stride,
+              .batch = op->batch,
+              .steps = op->steps,
+              .n_in = op->w->cols,
+              .panels =
+                  (const float *)op->w->data + (size_t)op->first_row * op->w->cols,
+              .n_out = n_out,
+              .bias = op->bias,
+              .scale = op->scale,
+              .residual = op->residual.data,
+              .residual_batch = op->residual.batch_stride,
+              .residual_step = op->residual.step_stride,
+              .act = op->act,
+              .out = op->y.data,
+              .out_batch = op->y.batch_stride,
+              .out_step = op->y.step_stride,
+          },
+      .rows = op->batch * op->steps,
+      .panels = (n_out + MOSHI_PANEL - 1) / MOSHI_PANEL,
+  };
+  const double work = product_work(p.rows, n_out, p.g.n_in);
+  if (p.rows > 8 * p.panels)
+    moshi_cpu_split(cpu, p.rows, 6, work, some_rows, &p);
+  else
+    moshi_cpu_split(cpu, p.panels, 1, work, some_panels, &p);
+}
+
+/* -------------------------------------------------------------- row-major */
+
+typedef struct {
+  MoshiCpu *cpu;
+  const MoshiLinearOp *op;
+  const char *w; /* of the first row wanted */
+  int n_out;
+  /* rows of x and y, evenly spaced */
+  int n;
+  const float *x, *residual;
+  float *y;
+  size_t x_step, y_step, residual_step;
+} Matvec;
+
+/* y = residual + scale ⊙ act(sum + bias) for outputs [r0, r0+n) of one row. */
+static void
+finish_row(const Matvec *m, int row, int r0, int n, float *sum)
+{
+  const MoshiKernels *k = &m->cpu->k;
+  const MoshiLinearOp *op = m->op;
+  float *y = m->y + row * m->y_step + r0;
+
+  if (op->bias)
+    k->add(sum, op->bias + r0, NULL, n);
+  if (op->act != MOSHI_ACT_NONE)
+    k->act[op->act](sum, sum, n);
+  if (op->scale)
+    k->mul(sum, sum, op->scale + r0, n);
+  if (m->residual)
+    k->add(sum, m->residual + row * m->residual_step + r0, NULL, n);
+  memcpy(y, sum, n * sizeof *y);
+}
+
+static void
+some_tiles(void *ctx, int begin, int end)
+{
+  const Matvec *m = ctx;
+  const MoshiMatrix *w = m->op->w;
+  const size_t row_size = w->cols * moshi_type_size(w->type);
+  float sums[TILE_BATCH * TILE_ROWS];
+
+  for (int r0 = begin; r0 < end; r0 += TILE_ROWS) {
+    const int n = end - r0 < TILE_ROWS ? end - r0 : TILE_ROWS;
+    for (int i = 0; i < m->n; i += TILE_BATCH) {
+      const int batch = m->n - i < TILE_BATCH ? m->n - i : TILE_BATCH;
+      m->cpu->k.matvec[w->type](sums, TILE_ROWS, m->w + r0 * row_size,
+          m->x + i * m->x_step, m->x_step, 0, n, w->cols, batch);
+      for (int j = 0; j < batch; j++)
+        finish_row(m, i + j, r0, n, sums + j * TILE_ROWS);
+    }
+  }
+}
+
+static void
+run_matvec(MoshiCpu *cpu, Matvec *m)
+{
+  const double work = product_work(m->n, m->n_out, m->op->w->cols);
+  moshi_cpu_split(cpu, m->n_out, 8, work, some_tiles, m);
+}
+
+static void
+linear_rows(MoshiCpu *cpu, const MoshiLinearOp *op, int n_out)
+{
+  const MoshiMatrix *w = op->w;
+  Matvec m = {
+      .cpu = cpu,
+      .op = op,
+      .w = (const char *)w->data +
+           (size_t)op->first_row * w->cols * moshi_type_size(w->type),
+      .n_out = n_out,
+      .x = op->x.data,
+      .y = op->y.data,
+      .residual = op->residual.data,
+  };
+
+  if (op->steps == 1) {
+    m.n = op->batch;
+    m.x_step = op->x.batch_stride;
+    m.y_step = op->y.batch_stride;
+    m.residual_step = op->residual.batch_stride;
+    run_matvec(cpu, &m);
+    return;
+  }
+  m.n = op->steps;
+  m.x_step = op->x.step_stride;
+  m.y_step = op->y.step_stride;
+  m.residual_step = op->residual.step_stride;
+  for (int i = 0; i < op->batch; i++) {
+    m.x = op->x.data + i * op->x.batch_stride;
+    m.y = op->y.data + i * op->y.batch_stride;
+    if (m.residual)
+      m.residual = op->residual.data + i * op->residual.batch_stride;
+    run_matvec(cpu, &m);
+  }
+}
+
+void
+moshi_cpu_linear(MoshiDevice *d, const MoshiLinearOp *op)
+{
+  const int n_out = op->n_rows ? op->n_rows : op->w->rows - op->first_row;
+  if (op->w->packed)
+    linear_packed(moshi_cpu(d), op, n_out);
+  else
+    linear_rows(moshi_cpu(d), op, n_out);
+}
