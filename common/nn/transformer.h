@@ -9,7 +9,8 @@ typedef struct {
   MoshiNorm norm1, norm2, norm_cross;
   MoshiLinear *in_proj, *out_proj; /* [n_sets] */
   MoshiLinear *linear1, *linear2;  /* [n_sets]: gated: linear_in, linear_out */
-  float *scale1, *scale2;          /* layer scale, or NULL */
+  /* layer scale, or NULL */
+  float *scale1, *scale2, *scale_cross;
   MoshiLinear cross_in, cross_out;
 } MoshiTransformerLayer;
 
@@ -18,16 +19,25 @@ typedef struct {
   int n_sets;         /* weight sets (depth transformer); 1 elsewhere */
   int *hidden;        /* [n_sets] */
   bool packed;        /* f32 panels (Mimi) instead of the file's rows */
-  float *frequencies; /* [head_dim/2] of the rotary embedding */
+  float *frequencies; /* host, [head_dim/2] of the rotary embedding, or NULL */
+  float *periods;     /* host, [dim/2] of the sinusoidal embedding, or NULL */
   MoshiTransformerLayer *layers;
 } MoshiTransformer;
 
 /* prefix: of "….layers.N". hidden: [n_sets] or NULL for config->hidden.
- * per_step: names of the MLP carry the set ("gating.K"). */
+ * per_step: names of the MLP carry the set ("gating.K"). With l->device NULL
+ * only checks. *t must be freed in any case. */
 int moshi_transformer_load(MoshiTransformer *t, MoshiLoader *l,
     const MoshiTransformerConfig *config, int n_sets, const int *hidden, bool per_step,
     bool packed, const char *prefix);
+/* d may be NULL after a mere check. */
 void moshi_transformer_free(MoshiTransformer *t, MoshiDevice *d);
+
+/* periods[i] = max_period^(i/(half − 1)), i < half = dim/2. */
+void moshi_sin_periods(float *periods, int dim, float max_period);
+/* out[dim] = cos(position/period) then sin(position/period):
+ * create_sin_embedding of the reference. */
+void moshi_sin_embedding(float *out, int64_t position, const float *periods, int dim);
 
 /* Ring and position of every slot, and scratch for `batch` slots of `steps`
  * rows. */
@@ -37,17 +47,20 @@ typedef struct {
   float *cache;       /* [n_layers][batch][2][n_kv_heads][context][head_dim] */
   size_t slot_stride, layer_stride;
   float *h, *qkv, *attended, *u; /* scratch */
+  float *sin, *sin_host;         /* scratch of the sinusoidal embedding, or NULL */
   float *cross; /* [n_layers][batch][2][n_heads][length][head_dim] or NULL */
   int cross_length;
   size_t cross_slot_stride, cross_layer_stride;
   int64_t *row_positions; /* host scratch, [batch] */
 } MoshiTransformerState;
 
+/* context: size of the ring, steps ≤ context. *s must be freed in any case. */
 int moshi_transformer_state_init(MoshiTransformerState *s, const MoshiTransformer *t,
     MoshiDevice *d, int batch, int steps, int context, MoshiError *error);
 void moshi_transformer_state_free(MoshiTransformerState *s, MoshiDevice *d);
 void moshi_transformer_state_reset(MoshiTransformerState *s, int slot);
-/* Projects the cross-attention source [length][dim] (device) of one slot. */
+/* Projects the cross-attention source [length][dim] (device) of one slot; all
+ * slots have sources of one length. They outlive resets. */
 int moshi_transformer_set_cross(const MoshiTransformer *t, MoshiTransformerState *s,
     MoshiDevice *d, int slot, const float *source, int length, MoshiError *error);
 
