@@ -170,13 +170,16 @@ typedef struct {
 
 /* One condition of a model that has conditioners. For a "lut" the value is one
  * of its names; for a "tensor" data is [length][size], and mask [length] (0:
- * use the learnt padding) may be NULL. */
+ * use the learnt padding) may be NULL. A condition that is not given, and with
+ * guidance the branch without conditions, is the learnt padding; null_value
+ * gives a "lut" another value in that branch. */
 typedef struct {
   const char *name;
   const char *value;
   const float *data;
   int length, size;
   const uint8_t *mask;
+  const char *null_value;
 } MoshiCondition;
 
 typedef struct {
@@ -200,9 +203,11 @@ MOSHI_API void moshi_session_free(MoshiSession *session);
  * user [batch][user_codebooks]: codes heard, or −1 for none; ≤ lm_codebook_size
  * (that value itself is the model's initial token).
  * tokens [batch][1 + own_codebooks]: text and codes with their delays undone,
- * all −2 while the slot's first max_delay steps have not passed.
+ * all −2 while the slot's first max_delay steps have not passed, and where it
+ * does not run.
  * text [batch], may be NULL: the text token sampled in this very step, which
- * tokens will show max_delay steps later. */
+ * tokens will show max_delay steps later; −2 where the slot does not run.
+ * A user code out of range is MOSHI_ERROR_ARGUMENT, and then nothing was done. */
 MOSHI_API int moshi_session_step(MoshiSession *session, const int32_t *user,
     const uint8_t *run, int32_t *tokens, int32_t *text, MoshiError *error);
 MOSHI_API void moshi_session_reset(MoshiSession *session, const uint8_t *slots);

@@ -1,0 +1,465 @@
+/* MoshiSession: the streaming generator. A step is, in order: the tokens of all
+ * rows from the ring, their embeddings' sum, the temporal transformer, a text
+ * token, the depth transformer's codes, and back into the ring. Between the one
+ * copy in and the one copy out everything stays on the device.
+ * Reference: LMGen of moshi/models/lm.py. */
+#include "lm_session.h"
+
+#include <glib.h>
+#include <string.h>
+
+#include "error.h"
+
+#define MAX_BATCH 4096
+
+/* Per row of the input: text, the codes, and the second text token of models
+ * that multiplex two. */
+static int
+input_width(const MoshiLmConfig *c)
+{
+  return 1 + c->n_q + c->demux;
+}
+
+/* ----------------------------------------------------------------- making */
+
+void
+moshi_session_options_init(MoshiSessionOptions *options, const MoshiModel *model)
+{
+  const MoshiModelInfo *info = moshi_model_info(model);
+  const MoshiLmConfig *c = moshi_model_lm_config(model);
+  *options = (MoshiSessionOptions){.batch = 1,
+      .sampling = {.temperature = info->temperature,
+          .text_temperature = info->text_temperature,
+          .top_k = info->top_k,
+          .text_top_k = info->text_top_k},
+      .cfg_coef = c && c->n_conditioners ? c->cfg_coef : 1};
+}
+
+static int
+check_options(
+    const MoshiLmConfig *c, const MoshiSessionOptions *options, MoshiError *error)
+{
+  if (options->batch < 1 || options->batch > MAX_BATCH)
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+        "a session of %d streams; 1 to %d can be had", options->batch, MAX_BATCH);
+  if (options->context < 0 || options->context > c->main.context)
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+        "context is %d; the model has 1 to %d, and 0 means all", options->context,
+        c->main.context);
+  if (!(options->cfg_coef >= -1000 && options->cfg_coef <= 1000))
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+        "cfg_coef is %g; it lies between -1000 and 1000, and 1 means none",
+        options->cfg_coef);
+  if (options->cfg_coef != 1 && !c->n_sum && !c->n_cross)
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+        "cfg_coef is %g, but the model has no conditions to guide by; leave it at 1",
+        options->cfg_coef);
+  if (options->n_conditions < 0 || (options->n_conditions && !options->conditions))
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT, "conditions are missing");
+  return moshi_conditions_check(c, options->conditions, options->n_conditions, error);
+}
+
+static int
+make_host(MoshiSession *s, const MoshiSessionOptions *options, MoshiError *error)
+{
+  const MoshiLmConfig *c = &s->w->config;
+  int batch = s->batch, own = 1 + c->dep_q;
+  s->sampling = g_new0(MoshiSampling, batch);
+  s->draws_made = g_new0(uint64_t, batch);
+  s->slots = g_new0(int, batch * s->branches);
+  s->input = g_try_malloc_n(batch, input_width(c) * sizeof(int32_t));
+  s->generated = g_try_malloc_n(batch, own * sizeof(int32_t));
+  s->draws = g_try_malloc_n(batch, own * sizeof(MoshiDraw));
+  s->text_host = g_try_malloc0_n(batch, c->text_card_out * sizeof(float));
+  s->audio_host = g_try_malloc0_n(batch, sizeof(float) * c->dep_q * c->card);
+  s->heads_host =
+      g_try_malloc0_n(batch, sizeof(float) * c->extra_heads * c->extra_head_size);
+  if (!s->input || !s->generated || !s->draws || !s->text_host ||
+      (c->dep_q && !s->audio_host) || (c->extra_heads && !s->heads_host))
+    return moshi_fail(
+        error, MOSHI_ERROR_MEMORY, "no memory for a session of %d streams", batch);
+  for (int i = 0; i < batch; i++) {
+    s->sampling[i] = options->sampling;
+    s->sampling[i].seed += i;
+  }
+  return moshi_lm_tokens_init(&s->tokens, c, batch, error);
+}
+
+static int
+make_device(MoshiSession *s, int context, MoshiError *error)
+{
+  const MoshiLmConfig *c = &s->w->config;
+  MoshiDevice *d = s->d;
+  size_t batch = s->batch, rows = batch * s->branches, f = sizeof(float);
+  int status = moshi_transformer_state_init(
+      &s->main, &s->w->main, d, rows, 1, context ? context : c->main.context, error);
+  if (!status && c->dep_q)
+    status = moshi_transformer_state_init(
+        &s->depth, &s->w->depth, d, rows, 1, c->dep_q, error);
+  if (!status)
+    status = moshi_embedding_scratch_init(
+        &s->embedding, d, rows, MAX(c->main.dim, c->dep_q ? c->depth.dim : 0), error);
+  if (status)
+    return status;
+  s->d_input = d->ops->alloc(d, batch * input_width(c) * sizeof(int32_t));
+  s->d_generated = d->ops->alloc(d, batch * (1 + c->dep_q) * sizeof(int32_t));
+  s->x = d->ops->alloc(d, rows * c->main.dim * f);
+  int widest = MAX(MAX(c->text_card_out, c->card), c->extra_heads * c->extra_head_size);
+  s->logits = d->ops->alloc(d, rows * widest * f);
+  s->text_logits = d->ops->alloc(d, batch * c->text_card_out * f);
+  bool ok = s->d_input && s->d_generated && s->x && s->logits && s->text_logits;
+  if (c->dep_q) {
+    s->z = d->ops->alloc(d, rows * c->depth.dim * f);
+    s->audio_logits = d->ops->alloc(d, batch * c->dep_q * c->card * f);
+    ok = ok && s->z && s->audio_logits;
+  }
+  if (c->extra_heads) {
+    s->heads = d->ops->alloc(d, batch * c->extra_heads * c->extra_head_size * f);
+    ok = ok && s->heads;
+  }
+  return ok ? 0
+            : moshi_fail(error, MOSHI_ERROR_MEMORY,
+                  "no memory on %s for a session of %d streams; take fewer",
+                  d->description, s->batch);
+}
+
+/* The conditions are the same in all slots. */
+static int
+make_conditions(
+    MoshiSession *s, const MoshiSessionOptions *options, int branch, MoshiError *error)
+{
+  const MoshiLmConfig *c = &s->w->config;
+  MoshiDevice *d = s->d;
+  size_t row = c->main.dim * sizeof(float);
+  MoshiFused fused;
+  float *source = NULL;
+  int status = moshi_conditions_fuse(&fused, c, s->w->conditioners, d,
+      options->conditions, options->n_conditions, branch == 1, error);
+  if (!status && fused.sum) {
+    s->condition[branch] = d->ops->alloc(d, row);
+    if (s->condition[branch])
+      d->ops->upload(d, s->condition[branch], fused.sum, row);
+    else
+      status = moshi_fail(error, MOSHI_ERROR_MEMORY, "no memory for conditions");
+  }
+  if (!status && fused.cross) {
+    source = d->ops->alloc(d, fused.cross_length * row);
+    if (source)
+      d->ops->upload(d, source, fused.cross, fused.cross_length * row);
+    else
+      status = moshi_fail(error, MOSHI_ERROR_MEMORY, "no memory for conditions");
+    for (int i = 0; i < s->batch && !status; i++)
+      status = moshi_transformer_set_cross(&s->w->main, &s->main, d,
+          branch * s->batch + i, source, fused.cross_length, error);
+  }
+  if (!status)
+    status = d->ops->sync(d, error);
+  d->ops->free(d, source);
+  moshi_fused_clear(&fused);
+  return status;
+}
+
+static int
+make(MoshiSession *s, const MoshiSessionOptions *options, MoshiError *error)
+{
+  int status = make_host(s, options, error);
+  if (!status)
+    status = make_device(s, options->context, error);
+  for (int b = 0; b < s->branches && !status; b++)
+    status = make_conditions(s, options, b, error);
+  return status;
+}
+
+MoshiSession *
+moshi_session_new(
+    MoshiModel *model, const MoshiSessionOptions *options, MoshiError *error)
+{
+  const MoshiLmWeights *w = moshi_model_lm(model);
+  if (!w) {
+    moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+        "the model's language model is not loaded; open it with that part and load it");
+    return NULL;
+  }
+  if (check_options(&w->config, options, error))
+    return NULL;
+  MoshiSession *s = g_new0(MoshiSession, 1);
+  s->model = moshi_model_ref(model);
+  s->d = moshi_model_get_device(model);
+  s->w = w;
+  s->batch = options->batch;
+  s->cfg_coef = options->cfg_coef;
+  s->branches = options->cfg_coef == 1 ? 1 : 2;
+  if (make(s, options, error))
+    g_clear_pointer(&s, moshi_session_free);
+  return s;
+}
+
+void
+moshi_session_free(MoshiSession *s)
+{
+  if (!s)
+    return;
+  void *device[] = {s->d_input, s->d_generated, s->x, s->z, s->logits, s->condition[0],
+      s->condition[1], s->text_logits, s->audio_logits, s->heads};
+  void *host[] = {s->sampling, s->draws_made, s->slots, s->input, s->generated,
+      s->draws, s->text_host, s->audio_host, s->heads_host};
+  for (size_t i = 0; i < G_N_ELEMENTS(device); i++)
+    s->d->ops->free(s->d, device[i]);
+  for (size_t i = 0; i < G_N_ELEMENTS(host); i++)
+    g_free(host[i]);
+  moshi_transformer_state_free(&s->main, s->d);
+  moshi_transformer_state_free(&s->depth, s->d);
+  moshi_embedding_scratch_free(&s->embedding, s->d);
+  moshi_lm_tokens_free(&s->tokens);
+  moshi_model_unref(s->model);
+  g_free(s);
+}
+
+/* ------------------------------------------------------------- one step */
+
+static int
+check_codes(
+    const MoshiSession *s, const int32_t *user, const uint8_t *run, MoshiError *error)
+{
+  const MoshiLmConfig *c = &s->w->config;
+  int width = c->n_q - c->dep_q;
+  for (int slot = 0; slot < s->batch; slot++)
+    for (int k = 0; k < width && (!run || run[slot]); k++) {
+      int32_t code = user[slot * width + k];
+      if (code < MOSHI_TOKEN_NONE || code > c->card)
+        return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+            "user code %d is %d; the model takes -1 (none) to %d", k, code, c->card);
+    }
+  return 0;
+}
+
+/* Lists the running slots, once per branch; returns how many there are. */
+static int
+list_slots(MoshiSession *s, const uint8_t *run)
+{
+  int n = 0;
+  for (int slot = 0; slot < s->batch; slot++)
+    if (!run || run[slot])
+      s->slots[n++] = slot;
+  for (int i = 0; i < n && s->branches == 2; i++)
+    s->slots[n + i] = s->batch + s->slots[i];
+  return n;
+}
+
+/* Hibiki ends its sentences too early: its end hears as padding
+ * (CheckpointInfo.get_moshi). */
+static int32_t
+heard_text(const MoshiLmConfig *c, int32_t token)
+{
+  return token == 2 && !strcmp(c->model_type, "hibiki") ? 3 : token;
+}
+
+/* Returns whether there is a second text token in any row. */
+static bool
+gather_input(MoshiSession *s, const int32_t *user, int n)
+{
+  const MoshiLmConfig *c = &s->w->config;
+  int width = input_width(c), base = c->text_card + 1;
+  bool second = false;
+  for (int i = 0; i < n; i++) {
+    int32_t *row = s->input + i * width;
+    moshi_lm_tokens_input(
+        &s->tokens, s->slots[i], user + s->slots[i] * (c->n_q - c->dep_q), row);
+    if (c->demux) {
+      row[width - 1] = row[0] / base - 1;
+      row[0] %= base;
+      second |= row[width - 1] >= 0;
+    }
+    row[0] = heard_text(c, row[0]);
+  }
+  return second;
+}
+
+/* x[branches·n][dim]: embeddings in the reference's order, then conditions. */
+static void
+embed_input(MoshiSession *s, int n, bool second)
+{
+  const MoshiLmWeights *w = s->w;
+  MoshiDevice *d = s->d;
+  int dim = w->config.main.dim, width = input_width(&w->config);
+  d->ops->upload(d, s->d_input, s->input, (size_t)n * width * sizeof(int32_t));
+  moshi_embedding_clear(&s->embedding, d, s->x, s->branches * n, dim);
+  for (int k = 0; k < w->config.n_q; k++)
+    moshi_embedding_add(&w->emb[k], d, &s->embedding, s->x, s->d_input + 1 + k, NULL,
+        width, n, s->branches);
+  moshi_embedding_add(&w->text_emb, d, &s->embedding, s->x, s->d_input,
+      second ? s->d_input + width - 1 : NULL, width, n, s->branches);
+  for (int b = 0; b < s->branches; b++)
+    if (s->condition[b])
+      d->ops->add(d, s->x + (size_t)b * n * dim, s->condition[b], 0, NULL, n, dim);
+}
+
+/* The random numbers of the step are settled before it starts. */
+static void
+plan_draws(MoshiSession *s, int n)
+{
+  int own = 1 + s->w->config.dep_q;
+  for (int i = 0; i < n; i++) {
+    const MoshiSampling *sampling = &s->sampling[s->slots[i]];
+    uint64_t counter = s->draws_made[s->slots[i]];
+    for (int r = 0; r < own; r++)
+      s->draws[r * n + i] = (MoshiDraw){
+          .temperature = r ? sampling->temperature : sampling->text_temperature,
+          .top_k = MAX(r ? sampling->top_k : sampling->text_top_k, 0),
+          .seed = sampling->seed,
+          .counter = counter + r};
+    s->draws_made[s->slots[i]] += own;
+  }
+}
+
+void
+moshi_lm_draw(
+    MoshiSession *s, int n, int index, int size, float *kept, size_t kept_stride)
+{
+  MoshiDevice *d = s->d;
+  int own = 1 + s->w->config.dep_q;
+  if (s->branches == 2)
+    d->ops->guide(d, s->logits, s->logits, s->logits + (size_t)n * size, s->cfg_coef,
+        (size_t)n * size);
+  d->ops->sample(
+      d, s->logits, n, size, s->draws + index * n, s->d_generated + index, own);
+  d->ops->store(d, s->logits, size, kept, kept_stride, size, s->slots, n);
+}
+
+static void
+text_step(MoshiSession *s, int n)
+{
+  const MoshiLmWeights *w = s->w;
+  size_t dim = w->config.main.dim, size = w->config.text_card_out;
+  MoshiLinearOp op = {.w = &w->text_linear.w,
+      .x = {s->x, dim, dim},
+      .y = {s->logits, size, size},
+      .batch = s->branches * n,
+      .steps = 1,
+      .bias = w->text_linear.bias};
+  s->d->ops->linear(s->d, &op);
+  moshi_lm_draw(s, n, 0, size, s->text_logits, size);
+}
+
+/* Small classifiers on what was heard; of the branch with conditions. */
+static void
+heads_step(MoshiSession *s, int n)
+{
+  const MoshiLmConfig *c = &s->w->config;
+  MoshiDevice *d = s->d;
+  size_t dim = c->main.dim, size = c->extra_head_size, width = c->extra_heads * size;
+  for (int i = 0; i < c->extra_heads; i++) {
+    MoshiLinearOp op = {.w = &s->w->extra_heads[i].w,
+        .x = {s->x, dim, dim},
+        .y = {s->logits + i * size, width, width},
+        .batch = n,
+        .steps = 1};
+    d->ops->linear(d, &op);
+  }
+  d->ops->softmax(d, s->logits, s->logits, n * c->extra_heads, size);
+  d->ops->store(d, s->logits, width, s->heads, width, width, s->slots, n);
+}
+
+static void
+return_tokens(MoshiSession *s, int n, int32_t *tokens, int32_t *text)
+{
+  int own = 1 + s->w->config.dep_q;
+  for (int i = 0; i < s->batch * own; i++)
+    tokens[i] = MOSHI_TOKEN_NOT_READY;
+  for (int i = 0; i < s->batch && text; i++)
+    text[i] = MOSHI_TOKEN_NOT_READY;
+  for (int i = 0; i < n; i++) {
+    int slot = s->slots[i];
+    moshi_lm_tokens_output(
+        &s->tokens, slot, s->generated + i * own, tokens + slot * own);
+    if (text)
+      text[slot] = s->generated[i * own];
+  }
+}
+
+int
+moshi_session_step(MoshiSession *s, const int32_t *user, const uint8_t *run,
+    int32_t *tokens, int32_t *text, MoshiError *error)
+{
+  const MoshiLmWeights *w = s->w;
+  MoshiDevice *d = s->d;
+  int status = check_codes(s, user, run, error);
+  if (status)
+    return status;
+  int n = list_slots(s, run);
+  if (n > 0) {
+    embed_input(s, n, gather_input(s, user, n));
+    plan_draws(s, n);
+    moshi_transformer_step(
+        &w->main, &s->main, d, s->x, 1, s->slots, s->branches * n, 0);
+    d->ops->norm(d, &w->out_norm.op, s->x, s->x, s->branches * n, w->config.main.dim);
+    if (w->config.extra_heads)
+      heads_step(s, n);
+    text_step(s, n);
+    if (w->config.dep_q)
+      moshi_lm_depth_run(s, n);
+    d->ops->download(d, s->generated, s->d_generated,
+        (size_t)n * (1 + w->config.dep_q) * sizeof(int32_t));
+    status = d->ops->sync(d, error);
+  }
+  if (!status)
+    return_tokens(s, n, tokens, text);
+  return status;
+}
+
+/* ------------------------------------------------------- between the steps */
+
+void
+moshi_session_reset(MoshiSession *s, const uint8_t *slots)
+{
+  for (int slot = 0; slot < s->batch; slot++) {
+    if (slots && !slots[slot])
+      continue;
+    moshi_lm_tokens_reset(&s->tokens, slot);
+    s->draws_made[slot] = 0;
+    for (int b = 0; b < s->branches; b++)
+      moshi_transformer_state_reset(&s->main, b * s->batch + slot);
+  }
+}
+
+void
+moshi_session_set_sampling(MoshiSession *s, int slot, const MoshiSampling *sampling)
+{
+  if (slot >= 0 && slot < s->batch)
+    s->sampling[slot] = *sampling;
+}
+
+/* A slot's numbers, fetched when somebody asks. */
+static const float *
+fetch(const MoshiSession *s, int slot, float *host, const float *device, size_t width)
+{
+  if (slot < 0 || slot >= s->batch || !width)
+    return NULL;
+  s->d->ops->download(
+      s->d, host + slot * width, device + slot * width, width * sizeof(float));
+  return s->d->ops->sync(s->d, NULL) ? NULL : host + slot * width;
+}
+
+const float *
+moshi_session_text_logits(const MoshiSession *s, int slot, int *text_out)
+{
+  const MoshiLmConfig *c = &s->w->config;
+  if (text_out)
+    *text_out = c->text_card_out;
+  return fetch(s, slot, s->text_host, s->text_logits, c->text_card_out);
+}
+
+const float *
+moshi_session_audio_logits(const MoshiSession *s, int slot)
+{
+  const MoshiLmConfig *c = &s->w->config;
+  return fetch(s, slot, s->audio_host, s->audio_logits, (size_t)c->dep_q * c->card);
+}
+
+const float *
+moshi_session_extra_heads(const MoshiSession *s, int slot)
+{
+  const MoshiLmConfig *c = &s->w->config;
+  return fetch(
+      s, slot, s->heads_host, s->heads, (size_t)c->extra_heads * c->extra_head_size);
+}
