@@ -106,8 +106,8 @@ advance(MoshiLoader *l, size_t bytes)
     l->status = moshi_fail(l->error, MOSHI_ERROR_CANCELLED, "loading was cancelled");
 }
 
-static int
-no_memory(MoshiLoader *l, const char *name)
+int
+moshi_load_no_memory(MoshiLoader *l, const char *name)
 {
   return l->status = moshi_fail(l->error, MOSHI_ERROR_MEMORY,
              "%s: no memory for tensor \"%s\" on %s; use a smaller or quantised model",
@@ -169,7 +169,7 @@ load_vector(MoshiLoader *l, float **out, int n, const char *name)
       host[i] = moshi_tensor_at(t, i);
     l->device->ops->upload(l->device, *out, host, n * sizeof(float));
   } else {
-    no_memory(l, name);
+    moshi_load_no_memory(l, name);
   }
   g_free(host);
   return l->status;
@@ -208,7 +208,7 @@ moshi_load_linear(MoshiLoader *l, MoshiLinear *out, int rows, int cols, int firs
     return l->status;
   if (l->device->ops->rows_matrix(l->device, &out->w, type,
           (const char *)t->data + row_bytes * first_row, rows, cols))
-    return no_memory(l, name);
+    return moshi_load_no_memory(l, name);
   return l->status;
 }
 
@@ -241,7 +241,7 @@ moshi_load_packed(
   matrix.dims[0] = rows;
   matrix.dims[1] = cols;
   if (l->device->ops->packed_matrix(l->device, &out->w, rows, cols, matrix_at, &matrix))
-    return no_memory(l, name);
+    return moshi_load_no_memory(l, name);
   return l->status;
 }
 

@@ -49,6 +49,8 @@ const MoshiTensor *moshi_load_tensor(
     MoshiLoader *l, const char *name, int n_dims, const int64_t *dims);
 bool moshi_load_has(const MoshiLoader *l, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Fails: the device has no room for a tensor. */
+int moshi_load_no_memory(MoshiLoader *l, const char *name);
 /* Element i of a float tensor. */
 float moshi_tensor_at(const MoshiTensor *tensor, size_t i);
 

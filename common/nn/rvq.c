@@ -1,0 +1,176 @@
+/* Residual vector quantization: a vector is named by the nearest row of a first
+ * codebook, what is left by the nearest of a second, and so on.
+ *
+ * Checkpoints hold the running sums of training: a codebook's row is
+ * embedding_sum / max(cluster_usage, 1e-5) (core_vq.py EuclideanCodebook).
+ * The nearest row is found as argmin |E|²/2 − r·E, which orders rows as the
+ * distance |r − E| does. */
+#include "rvq.h"
+
+#include <glib.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NAME_SIZE 256
+
+const char *const moshi_codebook_sums[] = {
+    "embedding_sum", "embed_avg", "embed_sum", NULL};
+const char *const moshi_codebook_usages[] = {"cluster_usage", "cluster_size", NULL};
+static const char *const initialized_names[] = {"_initialized", "inited", NULL};
+
+/* Of the names that a tensor has had, the one in this file; the newest when it has
+ * none. */
+static void
+pick_name(const MoshiLoader *l, char name[NAME_SIZE], const char *prefix, int level,
+    const char *const *names)
+{
+  const char *found = names[0];
+  for (; *names; names++)
+    if (moshi_load_has(l, "%s.vq.layers.%d._codebook.%s", prefix, level, *names)) {
+      found = *names;
+      break;
+    }
+  snprintf(name, NAME_SIZE, "%s.vq.layers.%d._codebook.%s", prefix, level, found);
+}
+
+static float *
+make_rows(const MoshiTensor *sum, const MoshiTensor *usage, int bins, int q_dim)
+{
+  float *rows = g_try_new(float, (size_t)bins *q_dim);
+  for (int i = 0; rows && i < bins; i++) {
+    float u = moshi_tensor_at(usage, i);
+    u = u > 1e-5f ? u : 1e-5f;
+    for (int j = 0; j < q_dim; j++) {
+      size_t at = (size_t)i * q_dim + j;
+      rows[at] = moshi_tensor_at(sum, at) / u;
+    }
+  }
+  return rows;
+}
+
+typedef struct {
+  const float *rows;
+  int q_dim;
+} RowsContext;
+
+static float
+row_at(const void *ctx, int row, int col)
+{
+  const RowsContext *r = ctx;
+  return r->rows[(size_t)row * r->q_dim + col];
+}
+
+static bool
+upload_table(MoshiCodebook *b, MoshiDevice *d, const float *rows, int bins, int q_dim)
+{
+  size_t bytes = (size_t)bins * q_dim * sizeof(float);
+  void *data = d->ops->alloc(d, bytes);
+  if (!data)
+    return false;
+  d->ops->upload(d, data, rows, bytes);
+  b->table =
+      (MoshiMatrix){.type = MOSHI_TYPE_F32, .rows = bins, .cols = q_dim, .data = data};
+  return true;
+}
+
+static bool
+upload_search(MoshiCodebook *b, MoshiDevice *d, const float *rows, int bins, int q_dim)
+{
+  RowsContext ctx = {rows, q_dim};
+  float *norms = g_try_new(float, bins);
+  b->half_norms = norms ? d->ops->alloc(d, bins * sizeof(float)) : NULL;
+  bool ok = b->half_norms &&
+            d->ops->packed_matrix(d, &b->search, bins, q_dim, row_at, &ctx) == 0;
+  for (int i = 0; ok && i < bins; i++) {
+    double norm = 0;
+    for (int j = 0; j < q_dim; j++)
+      norm += (double)rows[(size_t)i * q_dim + j] * rows[(size_t)i * q_dim + j];
+    norms[i] = norm / 2;
+  }
+  if (ok)
+    d->ops->upload(d, b->half_norms, norms, bins * sizeof(float));
+  g_free(norms);
+  return ok;
+}
+
+static void
+load_level(MoshiRvq *r, MoshiLoader *l, const char *prefix, int level)
+{
+  char name[NAME_SIZE];
+  int64_t dims[] = {r->bins, r->q_dim};
+  pick_name(l, name, prefix, level, initialized_names);
+  moshi_checkpoint_find(l->checkpoint, name); /* of training only */
+  pick_name(l, name, prefix, level, moshi_codebook_usages);
+  const MoshiTensor *usage = moshi_load_tensor(l, name, 1, dims);
+  pick_name(l, name, prefix, level, moshi_codebook_sums);
+  const MoshiTensor *sum = moshi_load_tensor(l, name, 2, dims);
+  if (!usage || !sum || !l->device)
+    return;
+  MoshiCodebook *b = &r->levels[level];
+  float *rows = make_rows(sum, usage, r->bins, r->q_dim);
+  if (!rows || !upload_table(b, l->device, rows, r->bins, r->q_dim) ||
+      (r->encoder && !upload_search(b, l->device, rows, r->bins, r->q_dim)))
+    moshi_load_no_memory(l, name);
+  g_free(rows);
+}
+
+int
+moshi_rvq_load(MoshiRvq *r, MoshiLoader *l, const char *prefix)
+{
+  r->levels = g_new0(MoshiCodebook, r->n_levels);
+  moshi_load_packed(l, &r->proj, r->encoder ? r->q_dim : r->dim,
+      r->encoder ? r->dim : r->q_dim, "%s.%s.weight", prefix,
+      r->encoder ? "input_proj" : "output_proj");
+  for (int i = 0; i < r->n_levels && !l->status; i++)
+    load_level(r, l, prefix, i);
+  return l->status;
+}
+
+void
+moshi_rvq_free(MoshiRvq *r, MoshiDevice *d)
+{
+  for (int i = 0; d && r->levels && i < r->n_levels; i++) {
+    MoshiCodebook *b = &r->levels[i];
+    if (b->search.data)
+      d->ops->free_matrix(d, &b->search);
+    d->ops->free(d, (void *)b->table.data);
+    d->ops->free(d, b->half_norms);
+  }
+  if (d)
+    moshi_linear_free(d, &r->proj);
+  g_free(r->levels);
+  *r = (MoshiRvq){0};
+}
+
+void
+moshi_rvq_encode(const MoshiRvq *r, MoshiDevice *d, const float *x, float *residual,
+    float *scores, int32_t *codes, size_t code_stride, int n_levels, int n)
+{
+  MoshiLinearOp project = {.w = &r->proj.w,
+      .x = {(float *)x, r->dim, r->dim},
+      .y = {residual, r->q_dim, r->q_dim},
+      .batch = n,
+      .steps = 1};
+  d->ops->linear(d, &project);
+  for (int i = 0; i < n_levels; i++) {
+    const MoshiCodebook *b = &r->levels[i];
+    d->ops->quantize(d, &b->search, &b->table, b->half_norms, residual, scores,
+        codes + i, code_stride, n);
+  }
+}
+
+void
+moshi_rvq_decode(const MoshiRvq *r, MoshiDevice *d, const int32_t *codes,
+    size_t code_stride, int n_levels, float *sum, float *y, bool accumulate, int n)
+{
+  for (int i = 0; i < n_levels; i++)
+    d->ops->embed(d, sum, r->q_dim, &r->levels[i].table, codes + i, code_stride, n);
+  MoshiView out = {y, r->dim, r->dim};
+  MoshiLinearOp project = {.w = &r->proj.w,
+      .x = {sum, r->q_dim, r->q_dim},
+      .y = out,
+      .residual = {accumulate ? y : NULL, r->dim, r->dim},
+      .batch = n,
+      .steps = 1};
+  d->ops->linear(d, &project);
+}
