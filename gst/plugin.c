@@ -1,5 +1,7 @@
 /* The plugin: what it registers is the same on every machine; devices and
  * models are looked for when an element goes to READY. */
+#include "gstmimidec.h"
+#include "gstmimienc.h"
 #include "gstmoshimodel.h"
 
 GST_DEBUG_CATEGORY (gst_moshi_debug);
@@ -27,7 +29,8 @@ plugin_init (GstPlugin * plugin)
       "The library that runs the models");
   moshi_set_log (log_to_gst, NULL);
 
-  return TRUE;
+  return GST_ELEMENT_REGISTER (mimienc, plugin) &&
+      GST_ELEMENT_REGISTER (mimidec, plugin);
 }
 
 GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, moshi,
