@@ -36,6 +36,7 @@ struct MoshiModel {
   char *device_name;
   MoshiDevice *device;
   MoshiModelFiles files;
+  MoshiInvention invention; /* without a source: the model has files */
   MimiConfig mimi_config;
   MoshiCheckpoint *checkpoint[N_PARTS];
   size_t bytes[N_PARTS]; /* that the part's load will read */
@@ -55,6 +56,15 @@ wants(const MoshiModel *m, PartKind kind)
 }
 
 /* ---------------------------------------------------------------------- parts */
+
+static MoshiLoader
+make_loader(const MoshiModel *m, PartKind kind, MoshiError *error)
+{
+  return (MoshiLoader){.checkpoint = m->checkpoint[kind],
+      .source = m->invention.source,
+      .source_cookie = m->invention.cookie,
+      .error = error};
+}
 
 static void *
 walk_weights(const MoshiModel *m, PartKind kind, MoshiLoader *l)
@@ -154,12 +164,11 @@ load_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
   part->device = moshi_device_open(m->device_name, m->threads, error);
   if (!part->device)
     return error->status;
-  MoshiLoader l = {.checkpoint = checkpoint,
-      .device = part->device,
-      .error = error,
-      .progress = on_progress,
-      .cookie = p,
-      .total = m->bytes[part->kind]};
+  MoshiLoader l = make_loader(m, part->kind, error);
+  l.device = part->device;
+  l.progress = on_progress;
+  l.cookie = p;
+  l.total = m->bytes[part->kind];
   part->weights = walk_weights(m, part->kind, &l);
   return l.status;
 }
@@ -234,22 +243,30 @@ obtain_part(MoshiModel *m, PartKind kind, PartProgress *p, MoshiError *error)
 static int
 check_part(MoshiModel *m, PartKind kind, MoshiError *error)
 {
-  MoshiLoader l = {.checkpoint = m->checkpoint[kind], .error = error};
+  MoshiLoader l = make_loader(m, kind, error);
   walk_weights(m, kind, &l);
   m->bytes[kind] = l.done;
   return l.status;
 }
 
+static MoshiCheckpoint *
+open_checkpoint(const MoshiModel *m, const char *path, MoshiError *error)
+{
+  static const char empty[] = "\x02\0\0\0\0\0\0\0{}";
+  return m->invention.source ? moshi_checkpoint_from_memory(
+                                   empty, sizeof empty - 1, m->invention.name, error)
+                             : moshi_checkpoint_open(path, error);
+}
+
 static int
 open_mimi(MoshiModel *m, MoshiError *error)
 {
-  mimi_config_default(&m->mimi_config);
   if (m->files.mimi_config) {
     int status = mimi_config_read(&m->mimi_config, m->files.mimi_config, error);
     if (status)
       return status;
   }
-  MoshiCheckpoint *file = moshi_checkpoint_open(m->files.mimi, error);
+  MoshiCheckpoint *file = open_checkpoint(m, m->files.mimi, error);
   if (!file)
     return error->status;
   if (wants(m, PART_ENCODER))
@@ -262,7 +279,8 @@ open_mimi(MoshiModel *m, MoshiError *error)
     if (status)
       return status;
   }
-  mimi_codec_id(file, m->codec_id);
+  if (!m->invention.source)
+    mimi_codec_id(file, m->codec_id);
 
   const MoshiLmConfig *lm = m->files.lm_config;
   int heard = lm ? MAX(lm->dep_q, lm->n_q - lm->dep_q) / (lm->multistream ? 2 : 1) : 8;
@@ -278,7 +296,7 @@ static int
 open_lm(MoshiModel *m, MoshiError *error)
 {
   const MoshiLmConfig *c = m->files.lm_config;
-  m->checkpoint[PART_LM] = moshi_checkpoint_open(m->files.lm, error);
+  m->checkpoint[PART_LM] = open_checkpoint(m, m->files.lm, error);
   if (!m->checkpoint[PART_LM])
     return error->status;
   int status = check_part(m, PART_LM, error);
@@ -289,9 +307,11 @@ open_lm(MoshiModel *m, MoshiError *error)
   if (unused)
     moshi_log(MOSHI_LOG_WARNING, "%s: %zu tensors are not used, the first is \"%s\"",
         m->files.lm, n_unused, unused);
-  m->tokenizer = moshi_tokenizer_open(m->files.tokenizer, c->text_card, error);
-  if (!m->tokenizer)
-    return error->status;
+  if (!m->invention.source) {
+    m->tokenizer = moshi_tokenizer_open(m->files.tokenizer, c->text_card, error);
+    if (!m->tokenizer)
+      return error->status;
+  }
   m->info.user_codebooks = c->n_q - c->dep_q;
   m->info.own_codebooks = c->dep_q;
   m->info.lm_codebook_size = c->card;
@@ -310,6 +330,21 @@ open_lm(MoshiModel *m, MoshiError *error)
   return 0;
 }
 
+/* What a model's files say, from the invention instead. */
+static int
+invent_files(MoshiModel *m, MoshiError *error)
+{
+  const MoshiInvention *v = &m->invention;
+  m->files.root = g_strdup(v->name);
+  if (v->lm)
+    m->files.lm_config = moshi_lm_config_parse(v->lm, strlen(v->lm), v->name, error);
+  if (v->lm && !m->files.lm_config)
+    return error->status;
+  return v->mimi ? mimi_config_parse(
+                       &m->mimi_config, v->mimi, strlen(v->mimi), v->name, error)
+                 : 0;
+}
+
 static int
 open_model(MoshiModel *m, const char *name, MoshiError *error)
 {
@@ -322,7 +357,10 @@ open_model(MoshiModel *m, const char *name, MoshiError *error)
   m->device = moshi_device_open(m->device_name, m->threads, error);
   if (!m->device)
     return error->status;
-  int status = moshi_model_files_find(&m->files, name, m->parts, error);
+  mimi_config_default(&m->mimi_config);
+  int status = m->invention.source
+                   ? invent_files(m, error)
+                   : moshi_model_files_find(&m->files, name, m->parts, error);
   if (!status && (wants(m, PART_ENCODER) || wants(m, PART_DECODER)))
     status = open_mimi(m, error);
   if (!status && wants(m, PART_LM))
@@ -336,7 +374,8 @@ open_model(MoshiModel *m, const char *name, MoshiError *error)
 }
 
 MoshiModel *
-moshi_model_open(const MoshiModelOptions *options, MoshiError *error)
+moshi_model_invent(const MoshiModelOptions *options, const MoshiInvention *invention,
+    MoshiError *error)
 {
   MoshiError own;
   MoshiModel *m = g_new0(MoshiModel, 1);
@@ -344,10 +383,17 @@ moshi_model_open(const MoshiModelOptions *options, MoshiError *error)
   m->parts = options->parts;
   m->threads = options->threads;
   m->device_name = g_strdup(options->device ? options->device : "auto");
+  m->invention = *invention;
   g_mutex_init(&m->loading);
   if (open_model(m, options->model, error ? error : &own))
     g_clear_pointer(&m, moshi_model_unref);
   return m;
+}
+
+MoshiModel *
+moshi_model_open(const MoshiModelOptions *options, MoshiError *error)
+{
+  return moshi_model_invent(options, &(MoshiInvention){0}, error);
 }
 
 MoshiModel *

@@ -8,6 +8,19 @@
 #include "../lm.h"
 #include "../mimi.h"
 
+/* A model that has no files, for benchmarks: tensors come from `source` and stay its
+ * own for the life of the model, text cannot be had. */
+typedef struct {
+  const char *name; /* instead of a path */
+  const char *mimi; /* mimi_config.json, NULL: the released Mimi */
+  const char *lm;   /* config.json, NULL without a language model */
+  MoshiTensorSource source;
+  void *cookie;
+} MoshiInvention;
+
+MoshiModel *moshi_model_invent(const MoshiModelOptions *options,
+    const MoshiInvention *invention, MoshiError *error);
+
 MoshiDevice *moshi_model_get_device(const MoshiModel *model);
 /* NULL where the part was not asked for or not loaded. */
 const MimiEncoderWeights *moshi_model_encoder(const MoshiModel *model);

@@ -71,7 +71,8 @@ find(MoshiLoader *l, const char *name, int n_dims, const int64_t *dims)
   const char *path = moshi_checkpoint_path(l->checkpoint);
   char want_text[96], have_text[96];
   shape_text(want_text, sizeof want_text, n_dims, dims);
-  const MoshiTensor *t = moshi_checkpoint_find(l->checkpoint, name);
+  const MoshiTensor *t = l->source ? l->source(l->source_cookie, name, n_dims, dims)
+                                   : moshi_checkpoint_find(l->checkpoint, name);
   if (!t) {
     l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
         "%s: tensor \"%s\" of shape %s is missing; the file does not belong to this "

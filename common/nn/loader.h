@@ -9,8 +9,14 @@
 #include "../files/checkpoint.h"
 #include "../files/config.h"
 
+/* The tensor of this name and shape, from elsewhere than a checkpoint. */
+typedef const MoshiTensor *(*MoshiTensorSource)(
+    void *cookie, const char *name, int n_dims, const int64_t *dims);
+
 typedef struct {
   const MoshiCheckpoint *checkpoint;
+  MoshiTensorSource source; /* NULL: the checkpoint */
+  void *source_cookie;
   MoshiDevice *device; /* NULL: check only */
   MoshiError *error;
   int status;
