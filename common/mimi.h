@@ -18,4 +18,7 @@ int mimi_count_codebooks(const MoshiCheckpoint *checkpoint);
  * 8 codebooks (or all, where there are fewer). */
 void mimi_codec_id(const MoshiCheckpoint *checkpoint, char id[17]);
 
+/* For tests: what the last step quantized of its i-th running slot, [dimension]. */
+void mimi_encoder_latent(const MimiEncoder *encoder, int i, float *latent);
+
 #endif
