@@ -22,6 +22,8 @@ G_BEGIN_DECLS
     "framed = (boolean) true"
 #define GST_MIMI_CAPS GST_MIMI_CAPS_FORMAT ("{ packed, u16 }")
 #define GST_MIMI_CAPS_PACKED GST_MIMI_CAPS_FORMAT ("packed")
+/* A .mimi file, whose header tells the rest. */
+#define GST_MIMI_FILE_CAPS "audio/x-mimi, framed = (boolean) false"
 
 /* What fixed caps say. */
 typedef struct

@@ -2,6 +2,8 @@
  * models are looked for when an element goes to READY. */
 #include "gstmimidec.h"
 #include "gstmimienc.h"
+#include "gstmimimux.h"
+#include "gstmimiparse.h"
 #include "gstmoshimodel.h"
 
 GST_DEBUG_CATEGORY (gst_moshi_debug);
@@ -30,7 +32,10 @@ plugin_init (GstPlugin * plugin)
   moshi_set_log (log_to_gst, NULL);
 
   return GST_ELEMENT_REGISTER (mimienc, plugin) &&
-      GST_ELEMENT_REGISTER (mimidec, plugin);
+      GST_ELEMENT_REGISTER (mimidec, plugin) &&
+      GST_ELEMENT_REGISTER (mimimux, plugin) &&
+      GST_ELEMENT_REGISTER (mimiparse, plugin) &&
+      GST_TYPE_FIND_REGISTER (mimi, plugin);
 }
 
 GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, moshi,
