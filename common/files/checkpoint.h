@@ -48,6 +48,8 @@ const MoshiTensor *moshi_checkpoint_find(
 /* As above, but does not mark it: to tell what kind of file it is. */
 bool moshi_checkpoint_has(const MoshiCheckpoint *checkpoint, const char *name);
 const char *moshi_checkpoint_path(const MoshiCheckpoint *checkpoint);
+/* Of all tensors. */
+/* Of the data of all tensors. */
 size_t moshi_checkpoint_bytes(const MoshiCheckpoint *checkpoint);
 /* Device, inode, size and modification time of its files as text: equal
  * identities, equal weights. */

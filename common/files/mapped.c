@@ -1,0 +1,87 @@
+/* Mapping a file. The descriptor stays open: a mapping of a file that shrinks
+ * ends in SIGBUS, so readers ask moshi_mapped_verify() before a long read. */
+#include "mapped.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../error.h"
+
+static int
+map(MoshiMapped *mapped, const char *path, size_t max_size, MoshiError *error)
+{
+  if (!S_ISREG(mapped->stat.st_mode))
+    return moshi_fail(error, MOSHI_ERROR_READ, "%s: is not a regular file", path);
+  mapped->size = mapped->stat.st_size;
+  if (max_size && mapped->size > max_size)
+    return moshi_fail(error, MOSHI_ERROR_FORMAT,
+        "%s: %zu bytes are too many for a file of this kind (at most %zu)", path,
+        mapped->size, max_size);
+  mapped->data = (const uint8_t *)"";
+  if (mapped->size == 0)
+    return 0;
+  void *data = mmap(NULL, mapped->size, PROT_READ, MAP_SHARED, mapped->fd, 0);
+  if (data == MAP_FAILED)
+    return moshi_fail(error, errno == ENOMEM ? MOSHI_ERROR_MEMORY : MOSHI_ERROR_READ,
+        "%s: cannot be mapped: %s", path, g_strerror(errno));
+  mapped->data = data;
+  return 0;
+}
+
+int
+moshi_mapped_open(
+    MoshiMapped *mapped, const char *path, size_t max_size, MoshiError *error)
+{
+  *mapped = (MoshiMapped){.fd = -1};
+  /* O_NONBLOCK: a FIFO must not make us wait for its writer. */
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0)
+    return moshi_fail(error, errno == ENOENT ? MOSHI_ERROR_NOT_FOUND : MOSHI_ERROR_READ,
+        "%s: cannot be opened: %s", path, g_strerror(errno));
+  mapped->fd = fd;
+
+  int status = fstat(fd, &mapped->stat) < 0 ? moshi_fail(error, MOSHI_ERROR_READ,
+                                                  "%s: %s", path, g_strerror(errno))
+                                            : map(mapped, path, max_size, error);
+  if (status < 0) {
+    close(fd);
+    mapped->fd = -1;
+    return status;
+  }
+  mapped->path = g_strdup(path);
+  return 0;
+}
+
+void
+moshi_mapped_close(MoshiMapped *mapped)
+{
+  if (mapped->fd < 0)
+    return;
+  if (mapped->size)
+    munmap((void *)mapped->data, mapped->size);
+  close(mapped->fd);
+  g_free(mapped->path);
+  *mapped = (MoshiMapped){.fd = -1};
+}
+
+int
+moshi_mapped_verify(const MoshiMapped *mapped, MoshiError *error)
+{
+  struct stat now;
+  if (fstat(mapped->fd, &now) < 0)
+    return moshi_fail(
+        error, MOSHI_ERROR_READ, "%s: %s", mapped->path, g_strerror(errno));
+  const struct stat *then = &mapped->stat;
+  if (now.st_size != then->st_size || now.st_mtim.tv_sec != then->st_mtim.tv_sec ||
+      now.st_mtim.tv_nsec != then->st_mtim.tv_nsec)
+    return moshi_fail(error, MOSHI_ERROR_READ,
+        "%s: has changed since it was opened (%lld bytes then, %lld now); open the "
+        "model "
+        "again",
+        mapped->path, (long long)then->st_size, (long long)now.st_size);
+  return 0;
+}
