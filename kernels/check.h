@@ -1,0 +1,13 @@
+/* The kernel check, in the manner of dav1d's checkasm: every tier of every kernel
+ * against the reference, on random and nasty data; and the same calls timed. A
+ * tool: it allocates and prints, and is no part of the library.
+ *
+ * Arguments: [--seed N] [--rounds N] [--tier NAME] [--bench] [--json] [FILTER…]
+ * where a filter is a part of a kernel's name. Returns an exit status: 0, 1 after
+ * a failed check or a wrong argument. */
+#ifndef MOSHI_KERNELS_CHECK_H
+#define MOSHI_KERNELS_CHECK_H
+
+int moshi_check_kernels(int argc, char **argv);
+
+#endif

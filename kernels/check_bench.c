@@ -1,0 +1,330 @@
+/* Times the kernels on one thread, at the shapes of Mimi and of a 1B language
+ * model, beside what the machine can do: the speed at which one thread reads
+ * memory, and its peak of fused multiply-adds. Weights come from a store larger
+ * than the caches, a different part each call, as they do in a frame. */
+#include "check_inner.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+enum {
+  STORE = 48 << 20, /* floats */
+  WORK = 4 << 20,   /* floats of activations, input and output each */
+  TIMES = 2000,
+};
+#define SECONDS 0.3
+
+typedef struct {
+  const char *kernel;
+  int m, n, k; /* rows, outputs, inputs; elsewhere n elements */
+  MoshiAct act;
+} Case;
+
+typedef struct {
+  const MoshiKernels *k;
+  float *store, *x, *y;
+  size_t next; /* place in the store */
+  double gb_s, gflop_s;
+} Bench;
+
+static double
+now(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+/* ---------------------------------------------------------------- machine */
+
+typedef float Lanes __attribute__((vector_size(32), aligned(4)));
+
+static double
+read_speed(const float *store)
+{
+  double best = 0;
+
+  for (int time = 0; time < 5; time++) {
+    Lanes sums[4] = {{0}};
+    const double start = now();
+    for (size_t i = 0; i < STORE; i += 32)
+      for (int j = 0; j < 4; j++)
+        sums[j] += *(const Lanes *)(store + i + 8 * j);
+    const double gb = STORE * sizeof(float) * 1e-9 / (now() - start);
+    __asm__ volatile("" ::"m"(sums));
+    best = gb > best ? gb : best;
+  }
+  return best;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma")))
+#endif
+static double
+multiply_speed(void)
+{
+  enum { CHAINS = 12, ROUNDS = 200000 };
+  double best = 0;
+
+  for (int time = 0; time < 5; time++) {
+    Lanes sums[CHAINS], a = {0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f};
+    for (int j = 0; j < CHAINS; j++)
+      sums[j] = a;
+    __asm__ volatile("" : "+m"(a));
+    const Lanes f = a;
+    const double start = now();
+    for (int i = 0; i < ROUNDS; i++) {
+#pragma GCC unroll 12
+      for (int j = 0; j < CHAINS; j++)
+#if defined(__x86_64__)
+        __asm__("vfmadd231ps %1, %1, %0" : "+x"(sums[j]) : "x"(f));
+#else
+        sums[j] = sums[j] * f + f;
+#endif
+    }
+    const double gflop = 2.0 * ROUNDS * CHAINS * 8 * 1e-9 / (now() - start);
+    __asm__ volatile("" ::"m"(sums));
+    best = gflop > best ? gflop : best;
+  }
+  return best;
+}
+
+/* ------------------------------------------------------------------ cases */
+
+static const Case cases[] = {
+    /* Mimi's encoder: every product of a frame */
+    {"gemm", 1920, 64, 7},
+    {"gemm", 1920, 32, 192, MOSHI_ACT_ELU},
+    {"gemm", 1920, 64, 32},
+    {"gemm", 480, 128, 512},
+    {"gemm", 480, 64, 384, MOSHI_ACT_ELU},
+    {"gemm", 480, 128, 64},
+    {"gemm", 96, 256, 1280},
+    {"gemm", 96, 128, 768, MOSHI_ACT_ELU},
+    {"gemm", 96, 256, 128},
+    {"gemm", 16, 512, 3072},
+    {"gemm", 16, 256, 1536, MOSHI_ACT_ELU},
+    {"gemm", 16, 512, 256},
+    {"gemm", 2, 1024, 8192},
+    {"gemm", 2, 512, 3072},
+    {"gemm", 2, 1536, 512},
+    {"gemm", 2, 2048, 512, MOSHI_ACT_GELU},
+    {"gemm", 2, 512, 2048},
+    {"gemm", 1, 512, 2048},
+    {"gemm", 1, 2048, 256},
+    /* its decoder, where it differs */
+    {"gemm", 2, 1024, 3584},
+    {"gemm", 2, 4096, 2048},
+    {"gemm", 16, 1536, 1024},
+    {"gemm", 96, 640, 512},
+    {"gemm", 480, 256, 256},
+    {"gemm", 1920, 1, 192},
+    /* a language model's */
+    {"matvec_f32", 1, 2048, 2048},
+    {"matvec_f16", 1, 2048, 2048},
+    {"matvec_bf16", 1, 2048, 2048},
+    {"matvec_bf16", 2, 2048, 2048},
+    {"matvec_bf16", 4, 2048, 2048},
+    {"matvec_bf16", 16, 2048, 2048},
+    {"matvec_bf16", 1, 11264, 2048},
+    {"rms_norm", 1, 2048, 0},
+    {"layer_norm", 1, 512, 0},
+    {"act_elu", 1, 16384, 0, MOSHI_ACT_ELU},
+    {"act_gelu", 1, 16384, 0, MOSHI_ACT_GELU},
+    {"act_silu", 1, 16384, 0, MOSHI_ACT_SILU},
+    {"act_tanh", 1, 16384, 0, MOSHI_ACT_TANH},
+    {"add", 1, 16384, 0},
+    {"mul", 1, 16384, 0},
+    {"attention", 1, 64, 250},
+    {"attention", 1, 128, 750},
+    {"argmin", 1, 2048, 0},
+    {"softmax_exp", 1, 2048, 0},
+};
+
+static const float *
+weights(Bench *b, size_t floats)
+{
+  if (b->next + floats > STORE)
+    b->next = 0;
+  b->next += floats;
+  return b->store + b->next - floats;
+}
+
+static void
+run_gemm(Bench *b, const Case *c)
+{
+  const MoshiGemm g = {
+      .in = b->x,
+      .in_step = c->k,
+      .batch = 1,
+      .steps = c->m,
+      .n_in = c->k,
+      .panels = weights(b, moshi_panels_size(c->n, c->k)),
+      .n_out = c->n,
+      .act = c->act,
+      .out = b->y,
+      .out_step = c->n,
+  };
+  b->k->gemm(&g, 0, c->m, 0, (c->n + MOSHI_PANEL - 1) / MOSHI_PANEL);
+}
+
+static MoshiType
+stored_as(const Case *c)
+{
+  return strstr(c->kernel, "bf16")  ? MOSHI_TYPE_BF16
+         : strstr(c->kernel, "f16") ? MOSHI_TYPE_F16
+                                    : MOSHI_TYPE_F32;
+}
+
+static void
+run_matvec(Bench *b, const Case *c)
+{
+  const MoshiType type = stored_as(c);
+  const void *w = weights(b, (size_t)c->n * c->k * moshi_type_size(type) / 4);
+  b->k->matvec[type](b->y, c->n, w, b->x, c->k, 0, c->n, c->k, c->m);
+}
+
+static void
+run_attention(Bench *b, const Case *c)
+{
+  const float *kv = weights(b, 2 * (size_t)c->n * c->k);
+  b->k->attention(&(MoshiAttention){.q = b->x,
+      .k = kv,
+      .v = kv + (size_t)c->n * c->k,
+      .stride = c->n,
+      .d = c->n,
+      .capacity = c->k,
+      .first = c->k / 3,
+      .count = c->k,
+      .scale = 0.1f,
+      .out = b->y});
+}
+
+static void
+run_case(Bench *b, const Case *c)
+{
+  if (!strcmp(c->kernel, "gemm"))
+    run_gemm(b, c);
+  else if (!strncmp(c->kernel, "matvec", 6))
+    run_matvec(b, c);
+  else if (!strcmp(c->kernel, "attention"))
+    run_attention(b, c);
+  else if (!strcmp(c->kernel, "rms_norm"))
+    b->k->rms_norm(b->y, b->x, b->store, c->n, 1e-8f);
+  else if (!strcmp(c->kernel, "layer_norm"))
+    b->k->layer_norm(b->y, b->x, b->store, b->store, c->n, 1e-5f);
+  else if (!strncmp(c->kernel, "act", 3))
+    b->k->act[c->act](b->y, b->x, c->n);
+  else if (!strcmp(c->kernel, "add"))
+    b->k->add(b->y, b->x, NULL, c->n);
+  else if (!strcmp(c->kernel, "mul"))
+    b->k->mul(b->y, b->x, b->store, c->n);
+  else if (!strcmp(c->kernel, "argmin"))
+    b->k->argmin(b->x, c->n);
+  else
+    b->k->softmax_exp(b->y, b->x, c->n, 1);
+}
+
+static double
+bytes_of(const Case *c)
+{
+  if (!strcmp(c->kernel, "gemm"))
+    return 4.0 * (moshi_panels_size(c->n, c->k) + (double)c->m * (c->n + c->k));
+  if (!strncmp(c->kernel, "matvec", 6))
+    return (double)c->n * c->k * moshi_type_size(stored_as(c)) +
+           4.0 * c->m * (c->n + c->k);
+  return c->k ? 8.0 * c->n * c->k : 8.0 * c->n;
+}
+
+/* ---------------------------------------------------------------- results */
+
+static int
+ascending(const void *a, const void *b)
+{
+  const double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static long
+peak_rss_mb(void)
+{
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss / 1024;
+}
+
+static void
+report(const Bench *b, const Case *c, const double *times, int n, bool json)
+{
+  static const char *const types[] = {"f32", "f16", "bf16"};
+  const double bytes = bytes_of(c), gb_s = bytes * 1e-9 / times[0];
+  const double gflop_s = c->k ? 2e-9 * c->m * c->n * c->k / times[0] : 0;
+  char shape[64];
+
+  if (c->k)
+    snprintf(shape, sizeof shape, "%dx%dx%d", c->m, c->n, c->k);
+  else
+    snprintf(shape, sizeof shape, "%d", c->n);
+  if (json)
+    printf(
+        "{\"bench\":\"kernel:%s\",\"shape\":\"%s\",\"quantization\":\"%s\","
+        "\"device\":\"cpu (%s)\",\"threads\":1,\"batch\":%d,\"frames\":%d,"
+        "\"ms_min\":%.6f,\"ms_median\":%.6f,\"ms_p99\":%.6f,\"bytes_per_frame\":%.0f,"
+        "\"machine_gb_s\":%.2f,\"bandwidth_fraction\":%.4f,\"gflop_s\":%.2f,"
+        "\"machine_gflop_s\":%.2f,\"peak_rss_mb\":%ld}\n",
+        c->kernel, shape, types[stored_as(c)], b->k->name, c->m, n, times[0] * 1e3,
+        times[n / 2] * 1e3, times[n * 99 / 100] * 1e3, bytes, b->gb_s, gb_s / b->gb_s,
+        gflop_s, b->gflop_s, peak_rss_mb());
+  else
+    printf("%-12s %-15s %9.2f us min %9.2f median %7.2f GB/s (%3.0f%%) %7.2f GFLOP/s "
+           "(%3.0f%%)\n",
+        c->kernel, shape, times[0] * 1e6, times[n / 2] * 1e6, gb_s,
+        100 * gb_s / b->gb_s, gflop_s, 100 * gflop_s / b->gflop_s);
+}
+
+static void
+time_case(Bench *b, const Case *c, bool json)
+{
+  double times[TIMES];
+  const double start = now();
+  int n = 0;
+
+  run_case(b, c);
+  while (n < TIMES && (n < 5 || now() - start < SECONDS)) {
+    const double begin = now();
+    run_case(b, c);
+    times[n++] = now() - begin;
+  }
+  qsort(times, n, sizeof *times, ascending);
+  report(b, c, times, n, json);
+}
+
+void
+check_bench(const MoshiKernels *k, bool json, char *const *filters, int n_filters)
+{
+  Bench b = {.k = k};
+  float *memory = malloc((STORE + 2 * (size_t)WORK) * sizeof *memory);
+
+  if (!memory) {
+    fprintf(stderr, "kernels: no memory to time in\n");
+    return;
+  }
+  for (size_t i = 0; i < STORE + 2 * (size_t)WORK; i++)
+    memory[i] = (float)(i % 251) * 0x1p-8f - 0.5f;
+  b.store = memory;
+  b.x = memory + STORE;
+  b.y = b.x + WORK;
+  b.gb_s = read_speed(b.store);
+  b.gflop_s = multiply_speed();
+  if (!json)
+    printf("# %s, one thread; the machine reads %.1f GB/s and does %.1f GFLOP/s\n",
+        k->name, b.gb_s, b.gflop_s);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    if (check_matches(cases[i].kernel, filters, n_filters))
+      time_case(&b, &cases[i], json);
+  free(memory);
+}
