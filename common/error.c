@@ -1,6 +1,7 @@
 /* MoshiError and the log. */
 #include "error.h"
 
+#include <glib.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -14,10 +15,14 @@ moshi_set_log(MoshiLogFunction log, void *cookie)
   log_function = log;
 }
 
-/* What came from a file must not break the line it is shown in. */
+/* What came from a file must not break the line it is shown in, nor what was
+ * cut off the UTF-8. */
 static void
 hide_controls(char *text)
 {
+  const char *bad;
+  while (!g_utf8_validate(text, -1, &bad))
+    text[bad - text] = '?';
   for (; *text; text++)
     if ((unsigned char)*text < 0x20 || *text == 0x7f)
       *text = '?';

@@ -139,8 +139,8 @@ add_shards(MoshiCheckpoint *c, const char *index, MoshiError *error)
   JsonObjectIter iter;
   const char *tensor;
   if (status == 0)
-    json_object_iter_init(&iter, map);
-  while (status == 0 && json_object_iter_next(&iter, &tensor, &node)) {
+    json_object_iter_init_ordered(&iter, map);
+  while (status == 0 && json_object_iter_next_ordered(&iter, &tensor, &node)) {
     const char *file = moshi_json_string(node);
     if (!file || !moshi_plain_name(file)) {
       status = moshi_fail(error, MOSHI_ERROR_FORMAT,

@@ -134,8 +134,8 @@ parse_conditioners(MoshiLmConfig *lm, JsonNode *node, const MoshiJsonPlace *plac
   JsonObjectIter iter;
   const char *name;
   int status = 0;
-  json_object_iter_init(&iter, object);
-  while (status == 0 && json_object_iter_next(&iter, &name, &node))
+  json_object_iter_init_ordered(&iter, object);
+  while (status == 0 && json_object_iter_next_ordered(&iter, &name, &node))
     status =
         parse_conditioner(&lm->conditioners[lm->n_conditioners++], name, node, &inner);
   return status;

@@ -191,8 +191,8 @@ moshi_json_fields(const MoshiJsonPlace *place, JsonObject *object,
   JsonObjectIter iter;
   const char *key;
   JsonNode *node;
-  json_object_iter_init(&iter, object);
-  while (json_object_iter_next(&iter, &key, &node)) {
+  json_object_iter_init_ordered(&iter, object);
+  while (json_object_iter_next_ordered(&iter, &key, &node)) {
     size_t i = 0;
     while (i < n_fields && strcmp(fields[i].key, key) != 0)
       i++;
