@@ -11,9 +11,6 @@
 #define SILENCE_FRAMES 8
 /* The first steps of a session touch its memory for the first time. */
 #define WARM_UP_STEPS 3
-/* Measured times are told rounded up to this, so that small changes do not
- * change the latency of the pipeline. */
-#define LATENCY_UNIT (10 * GST_MSECOND)
 
 gboolean
 moshi_lm_get_info (GstMoshiLm * self, MoshiModelInfo * info)
@@ -99,7 +96,7 @@ parse_conditions (const gchar * text, gchar *** strings)
     gchar *equals = strchr (*s, '=');
     MoshiCondition condition = { 0 };
 
-    if (**g_strstrip (*s) == '\0')
+    if (*g_strstrip (*s) == '\0')
       continue;
     if (equals)
       *equals++ = '\0';
@@ -250,11 +247,9 @@ find_silence (GstMoshiLm * self)
 static void
 set_step_latency (GstMoshiLm * self, GstClockTime took)
 {
-  GstClockTime latency, before;
+  GstClockTime latency = gst_moshi_steps_latency (took + took / 2), before;
   gboolean tell;
 
-  took += took / 2;
-  latency = (took / LATENCY_UNIT + 1) * LATENCY_UNIT;
   GST_OBJECT_LOCK (self);
   before = self->step_latency;
   self->step_latency = latency;

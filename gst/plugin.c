@@ -4,6 +4,7 @@
 #include "gstmimienc.h"
 #include "gstmimimux.h"
 #include "gstmimiparse.h"
+#include "gstmoshilm.h"
 #include "gstmoshimodel.h"
 
 GST_DEBUG_CATEGORY (gst_moshi_debug);
@@ -35,6 +36,7 @@ plugin_init (GstPlugin * plugin)
       GST_ELEMENT_REGISTER (mimidec, plugin) &&
       GST_ELEMENT_REGISTER (mimimux, plugin) &&
       GST_ELEMENT_REGISTER (mimiparse, plugin) &&
+      GST_ELEMENT_REGISTER (moshilm, plugin) &&
       GST_TYPE_FIND_REGISTER (mimi, plugin);
 }
 
