@@ -30,9 +30,8 @@ tool_model_options_clear(ToolModelOptions *options)
   g_free(options->quantization);
 }
 
-/* What the library does not offer yet is refused here, not ignored. */
-static int
-check_quantization(const char *quantization, MoshiError *error)
+int
+tool_check_quantization(const char *quantization, MoshiError *error)
 {
   if (!quantization || !strcmp(quantization, "none"))
     return MOSHI_OK;
@@ -45,7 +44,7 @@ check_quantization(const char *quantization, MoshiError *error)
 MoshiModel *
 tool_load_model(const ToolModelOptions *options, unsigned parts, MoshiError *error)
 {
-  if (check_quantization(options->quantization, error))
+  if (tool_check_quantization(options->quantization, error))
     return NULL;
   const MoshiModelOptions open = {.model = options->model,
       .parts = parts,
