@@ -105,9 +105,10 @@ parse_byte_piece(const char *text)
   return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-/* NULL when the piece was added, else what is wrong with it. */
+/* NULL when the piece was added, else what is wrong with it. seen: bytes that
+ * have a piece. */
 static const char *
-add_piece(MoshiTokenizer *t, Bytes message)
+add_piece(MoshiTokenizer *t, Bytes message, bool seen[256])
 {
   Field f;
   Bytes text = {NULL, NULL};
@@ -148,6 +149,9 @@ add_piece(MoshiTokenizer *t, Bytes message)
     int byte = parse_byte_piece(piece.text);
     if (byte < 0)
       return "is a byte, but not of the form <0xHH>";
+    if (seen[byte])
+      return "is a byte that an earlier piece has";
+    seen[byte] = true;
     piece.byte = byte;
   }
   g_array_append_val(t->pieces, piece);
@@ -172,15 +176,7 @@ parse_pieces(MoshiTokenizer *t, Bytes model, const char *label, MoshiError *erro
     if (t->pieces->len == MAX_PIECES)
       return moshi_fail(
           error, MOSHI_ERROR_FORMAT, "%s: more than %d pieces", label, MAX_PIECES);
-    const char *problem = add_piece(t, f.bytes);
-    if (!problem) {
-      const MoshiPiece *piece =
-          &g_array_index(t->pieces, MoshiPiece, t->pieces->len - 1);
-      if (piece->type == MOSHI_PIECE_BYTE && seen[piece->byte])
-        problem = "is a byte that an earlier piece has";
-      else if (piece->type == MOSHI_PIECE_BYTE)
-        seen[piece->byte] = true;
-    }
+    const char *problem = add_piece(t, f.bytes, seen);
     if (problem)
       return moshi_fail(
           error, MOSHI_ERROR_FORMAT, "%s: piece %u %s", label, t->pieces->len, problem);
