@@ -95,9 +95,8 @@ read_tensor_conditions(LmVector *v)
   const MoshiTensor *t;
   for (size_t i = 0; (t = moshi_checkpoint_nth(v->file, i)); i++) {
     char *mask_name = g_strconcat(t->name, "_mask", NULL);
-    int32_t *mask = g_str_has_prefix(t->name, "cond_")
-                        ? read_ints(v->file, mask_name, NULL)
-                        : NULL;
+    int32_t *mask =
+        g_str_has_prefix(t->name, "cond_") ? read_ints(v->file, mask_name, NULL) : NULL;
     g_free(mask_name);
     if (!mask)
       continue;
@@ -119,8 +118,8 @@ open_lm_vector(const LmCase *c, int threads)
 {
   MoshiError error;
   LmVector *v = g_new0(LmVector, 1);
-  char *name = g_strdup_printf("%s/%s.%s.safetensors", g_getenv("MOSHI_TEST_VECTORS"),
-      c->checkpoint, c->vector);
+  char *name = g_strdup_printf(
+      "%s/%s.%s.safetensors", g_getenv("MOSHI_TEST_VECTORS"), c->checkpoint, c->vector);
   v->file = moshi_checkpoint_open(name, &error);
   if (!v->file)
     g_error("%s", error.message);

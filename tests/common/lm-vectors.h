@@ -13,7 +13,7 @@
 /* tests/vectors/CHECKPOINT, tests/vectors/CHECKPOINT.VECTOR.safetensors */
 typedef struct {
   const char *checkpoint, *vector;
-  float cfg_coef; /* 0: none */
+  float cfg_coef;                                 /* 0: none */
   const char *conditions[MAX_TEST_CONDITIONS][2]; /* name, value */
 } LmCase;
 

@@ -45,8 +45,8 @@ trace_add(Trace *t, const LmVector *v, const MoshiSession *s, int slot,
 {
   int size, step = t->steps++;
   const float *logits = moshi_session_text_logits(s, slot, &size);
-  memcpy(t->tokens + step * t->n_own, tokens + slot * t->n_own,
-      t->n_own * sizeof *tokens);
+  memcpy(
+      t->tokens + step * t->n_own, tokens + slot * t->n_own, t->n_own * sizeof *tokens);
   t->text[step] = text[slot];
   memcpy(t->logits + step * t->n_logits, logits, size * sizeof *logits);
   logits = moshi_session_audio_logits(s, slot);
@@ -61,8 +61,7 @@ assert_same(const Trace *a, const Trace *b, int steps)
   g_assert_cmpint(steps, <=, MIN(a->steps, b->steps));
   g_assert_cmpmem(a->tokens, steps * a->n_own * sizeof *a->tokens, b->tokens,
       steps * b->n_own * sizeof *b->tokens);
-  g_assert_cmpmem(
-      a->text, steps * sizeof *a->text, b->text, steps * sizeof *b->text);
+  g_assert_cmpmem(a->text, steps * sizeof *a->text, b->text, steps * sizeof *b->text);
   g_assert_cmpmem(a->logits, steps * a->n_logits * sizeof *a->logits, b->logits,
       steps * b->n_logits * sizeof *b->logits);
 }
@@ -73,9 +72,11 @@ new_session(const LmVector *v, int batch, uint64_t seed)
   MoshiError error;
   MoshiSessionOptions options = lm_vector_options(v);
   options.batch = batch;
-  options.sampling =
-      (MoshiSampling){.temperature = 0.9f, .text_temperature = 0.8f, .top_k = 20,
-          .text_top_k = 10, .seed = seed};
+  options.sampling = (MoshiSampling){.temperature = 0.9f,
+      .text_temperature = 0.8f,
+      .top_k = 20,
+      .text_top_k = 10,
+      .seed = seed};
   MoshiSession *s = moshi_session_new(v->model, &options, &error);
   if (!s)
     g_error("%s", error.message);
@@ -177,8 +178,8 @@ test_nobody(void)
   int32_t tokens[64], text;
   for (int i = 0; i < 8; i++) {
     const uint8_t none = 0;
-    g_assert_cmpint(moshi_session_step(s, heard(v, 0, 0), &none, tokens, &text, NULL),
-        ==, 0);
+    g_assert_cmpint(
+        moshi_session_step(s, heard(v, 0, 0), &none, tokens, &text, NULL), ==, 0);
     g_assert_cmpint(text, ==, MOSHI_TOKEN_NOT_READY);
     moshi_session_step(s, heard(v, 0, i), NULL, tokens, &text, NULL);
     trace_add(t, v, s, 0, tokens, &text);
@@ -226,8 +227,8 @@ copy_with_context(const char *checkpoint, int was, int context)
 static void
 remove_copy(char *dir)
 {
-  static const char *const files[] = {"model.safetensors", "tokenizer.model",
-      "config.json"};
+  static const char *const files[] = {
+      "model.safetensors", "tokenizer.model", "config.json"};
   for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
     char *path = g_build_filename(dir, files[i], NULL);
     g_unlink(path);
@@ -329,7 +330,8 @@ test_conditions(void)
   one[1] = (MoshiCondition){.name = "speaker_wavs", .value = "somebody"};
   refuse(v, &options,
       "condition \"speaker_wavs\" is a tensor: it takes data, not a value");
-  one[1] = (MoshiCondition){.name = "speaker_wavs", .data = data, .length = 1, .size = 23};
+  one[1] =
+      (MoshiCondition){.name = "speaker_wavs", .data = data, .length = 1, .size = 23};
   refuse(v, &options,
       "condition \"speaker_wavs\" has rows of 23 numbers, the model takes 24");
   one[1].size = 24;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "lm-vectors.h"
-#include "lm_session.h"
+#include "lm-session.h"
 
 /* Of the largest magnitude in the row. */
 #define RELATIVE 1e-5
@@ -43,12 +43,11 @@ check_numbers(const LmVector *v, const MoshiSession *s, int step)
   if (step < v->logit_steps) {
     assert_close(text, v->text_logits + step * size, size, "text logits", step);
     for (int k = 0; k < v->n_own; k++)
-      assert_close(audio + k * card, v->audio_logits + (step * v->n_own + k) * card, card,
-          "audio logits", step);
+      assert_close(audio + k * card, v->audio_logits + (step * v->n_own + k) * card,
+          card, "audio logits", step);
   }
   for (int k = 0; k < v->n_own; k++)
-    g_assert_cmpint(
-        argmax(audio + k * card, card), ==, v->audio[step * v->n_own + k]);
+    g_assert_cmpint(argmax(audio + k * card, card), ==, v->audio[step * v->n_own + k]);
   /* These begin with the first step that returned tokens. */
   int row = step - info->max_delay, dim = s->w->config.main.dim;
   if (row >= 0 && row < v->logit_steps)
@@ -120,14 +119,11 @@ typedef struct {
 #define I (-1)
 #define N MOSHI_TOKEN_NOT_READY
 static const RingTrace ring_traces[] = {
-    {1,
-        {{{I, I, I, I, I, I, I}, {N, N, N, N}},
+    {1, {{{I, I, I, I, I, I, I}, {N, N, N, N}},
             {{0, 1, I, I, 104, I, I}, {0, 1, 102, 103}},
             {{100, 101, 102, 103, 204, 105, 106}, {100, 101, 202, 203}},
             {{200, 201, 202, 203, 304, 205, 206}, {200, 201, 302, 303}}}},
-    {2,
-        {{{I, I, I, I, I, I, I}, {N, N, N, N}},
-            {{0, 1, I, I, 104, I, I}, {N, N, N, N}},
+    {2, {{{I, I, I, I, I, I, I}, {N, N, N, N}}, {{0, 1, I, I, 104, I, I}, {N, N, N, N}},
             {{100, 101, I, I, 204, I, I}, {0, 1, 202, 203}},
             {{200, 201, 202, 203, 304, 105, 106}, {100, 101, 302, 303}}}},
 };
@@ -188,13 +184,13 @@ test_condition_index(void)
   static const struct {
     const char *text;
     int n_bins, index;
-  } hashes[] = {
-      {"joyful", 13, 5}, {"joyful", 1000003, 7068}, {"", 31, 5},
+  } hashes[] = {{"joyful", 13, 5}, {"joyful", 1000003, 7068}, {"", 31, 5},
       {"\xc3\xa9", 1000003, 243308}, {"very_good", 31, 15}};
   MoshiConditionerConfig *c = g_new0(MoshiConditionerConfig, 1);
   for (size_t i = 0; i < G_N_ELEMENTS(hashes); i++) {
     c->n_bins = hashes[i].n_bins;
-    g_assert_cmpint(moshi_condition_index(c, hashes[i].text, NULL), ==, hashes[i].index);
+    g_assert_cmpint(
+        moshi_condition_index(c, hashes[i].text, NULL), ==, hashes[i].index);
   }
   strcpy(c->name, "mood");
   strcpy(c->values[0], "glad");
