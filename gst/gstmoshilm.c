@@ -440,15 +440,15 @@ install_sampling (GObjectClass * klass)
   /**
    * GstMoshiLm:seed:
    *
-   * The random numbers of the conversation start here; they start again when it
-   * is changed.
+   * Chooses the random numbers of the conversation; another seed takes effect
+   * with the next frame.
    *
    * Since: 0.1
    */
   g_object_class_install_property (klass, PROP_SEED,
       g_param_spec_uint64 ("seed", "Seed",
-          "Where the random numbers of sampling start: the same seed, input and "
-          "sampling give the same conversation", 0, G_MAXUINT64, 0, flags));
+          "Chooses the random numbers of the conversation: the same seed, input "
+          "and sampling give the same one", 0, G_MAXUINT64, 0, flags));
 }
 
 static void

@@ -278,8 +278,6 @@ warm_up (GstMoshiLm * self, MoshiError * error)
     took = g_get_monotonic_time () - start;
   }
   moshi_session_reset (self->session, NULL);
-  /* The same seed gives the same conversation, warm-up or not. */
-  moshi_session_set_sampling (self->session, 0, &self->sampling);
   if (status == 0)
     set_step_latency (self, took * GST_USECOND);
 

@@ -592,10 +592,8 @@ moshi_lm_talk_finish (GstMoshiLm * self)
 void
 moshi_lm_talk_reset (GstMoshiLm * self)
 {
-  if (self->session) {
+  if (self->session)
     moshi_session_reset (self->session, NULL);
-    moshi_session_set_sampling (self->session, 0, &self->sampling);
-  }
   if (self->text)
     moshi_text_flush (self->text);
   moshi_words_reset (&self->words);

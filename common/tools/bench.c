@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "../device/cores.h"
-#include "../lm-session.h"
+#include "../lm_session.h"
 #include "report.h"
 #include "shapes.h"
 #include "tool.h"
