@@ -258,7 +258,7 @@ parse(Options *o, int argc, char **argv)
     if (!strcmp(argv[i], "--bench"))
       o->bench = true;
     else if (!strcmp(argv[i], "--json"))
-      o->json = true;
+      o->json = o->bench = true;
     else if (!strcmp(argv[i], "--seed") && value)
       o->seed = strtoull(argv[++i], NULL, 0);
     else if (!strcmp(argv[i], "--rounds") && value)

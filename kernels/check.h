@@ -1,6 +1,7 @@
 /* The kernel check, in the manner of dav1d's checkasm: every tier of every kernel
- * against the reference, on random and nasty data; and the same calls timed. A
- * tool: it allocates and prints, and is no part of the library.
+ * against the reference, on random and nasty data; and the same calls timed (--bench;
+ * --json: as one object a line). A tool: it allocates and prints, and is no part
+ * of the library.
  *
  * Arguments: [--seed N] [--rounds N] [--tier NAME] [--bench] [--json] [FILTER…]
  * where a filter is a part of a kernel's name. Returns an exit status: 0, 1 after

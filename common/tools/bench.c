@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../../kernels/check.h"
 #include "../device/cores.h"
 #include "../lm_session.h"
 #include "report.h"
@@ -306,6 +307,8 @@ main(int argc, char **argv)
         argv + 1, &error);
   else if (!strcmp(name, "lm"))
     status = run_command(MOSHI_PART_LM, bench_lm, argc - 1, argv + 1, &error);
+  else if (!strcmp(name, "kernels"))
+    return moshi_check_kernels(argc - 2, argv + 2);
   else
     status = moshi_fail(&error, MOSHI_ERROR_ARGUMENT,
         "\"%s\" is not mimi, lm or kernels; see moshi-bench --help", name);

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""moshi-bench runs and says all it has to; no time is judged.    test_bench.py MOSHI_BENCH"""
+import json
+import subprocess
+import sys
+import unittest
+
+FIELDS = {"bench": str, "shape": str, "quantization": str, "device": str, "threads": int, "batch": int, "frames": int,
+          "ms_min": float, "ms_median": float, "ms_p99": float, "bytes_per_frame": int, "machine_gb_s": float,
+          "bandwidth_fraction": float, "peak_rss_mb": (int, float)}
+
+
+def bench(*arguments):
+    done = subprocess.run([BENCH, *arguments], capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+class Bench(unittest.TestCase):
+    def rows(self, *arguments):
+        code, out, err = bench(*arguments, "--json")
+        self.assertEqual((code, err), (0, ""))
+        rows = [json.loads(line) for line in out.splitlines()]
+        for row in rows:
+            for field, kind in FIELDS.items():
+                self.assertIsInstance(row[field], kind, field)
+            self.assertTrue(0 < row["ms_min"] <= row["ms_median"] <= row["ms_p99"], row)
+            self.assertGreater(row["machine_gb_s"], 0)
+            self.assertGreater(row["bytes_per_frame"], 0)
+        return rows
+
+    def test_mimi(self):
+        rows = self.rows("mimi", "--shape", "tiny", "--frames", "3", "--threads", "1")
+        self.assertEqual([r["bench"] for r in rows], ["mimi-encode", "mimi-decode"])
+        self.assertTrue(all((r["shape"], r["threads"], r["frames"]) == ("tiny", 1, 3) for r in rows))
+
+    def test_lm(self):
+        rows = self.rows("lm", "--shape", "tiny", "--frames", "3", "--batch", "2", "--device", "cpu")
+        self.assertEqual([r["bench"] for r in rows], ["lm-step", "lm-depth"])
+        self.assertEqual(rows[0]["batch"], 2)
+        self.assertGreater(rows[0]["bytes_per_frame"], rows[1]["bytes_per_frame"])
+
+    def test_model(self):
+        row = self.rows("lm", "--model", TINY, "--frames", "2")[0]
+        self.assertEqual(row["shape"], TINY)
+
+    def test_bytes_of_the_released_mimi(self):
+        # f32 weights: 173 MB to encode, 161 MB to decode a frame, and a little cache.
+        encode, decode = self.rows("mimi", "--shape", "mimi", "--frames", "1")
+        self.assertTrue(172e6 < encode["bytes_per_frame"] < 177e6, encode)
+        self.assertTrue(160e6 < decode["bytes_per_frame"] < 165e6, decode)
+
+    def test_kernels(self):
+        rows = self.rows("kernels", "rms_norm")
+        self.assertTrue(rows and all(r["bench"] == "kernel:rms_norm" for r in rows))
+
+    def test_text(self):
+        code, out, err = bench("lm", "--shape", "tiny", "--frames", "1")
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("lm-depth", out)
+
+    def test_errors(self):
+        for arguments, message in ((["lm", "--shape", "nothing"], 'no shape "nothing"'),
+                                   (["lm", "--shape", "mimi"], "no language model"),
+                                   (["lm", "--shape", "tiny", "--quantization", "q3"], "q3"),
+                                   (["lm", "--shape", "tiny", "--model", "x"], "not both"),
+                                   (["mimi", "--shape", "tiny", "--codebooks", "9"], "the model has 8"),
+                                   (["mimi", "--shape", "tiny", "--frames", "0"], "--frames"),
+                                   (["song"], '"song"')):
+            code, out, err = bench(*arguments)
+            self.assertEqual((code, out, err.count("\n")), (1, "", 1), arguments)
+            self.assertIn(message, err)
+
+
+if __name__ == "__main__":
+    BENCH, TINY = sys.argv.pop(1), sys.argv.pop(1)
+    unittest.main(verbosity=2)
