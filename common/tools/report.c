@@ -27,7 +27,7 @@ bench_row_finish(BenchRow *row, double *ms, int frames)
   row->frames = frames;
   row->ms_min = ms[0];
   row->ms_median = ms[frames / 2];
-  row->ms_p99 = ms[(frames - 1) * 99 / 100];
+  row->ms_p99 = ms[(frames * 99 + 99) / 100 - 1];
   row->peak_rss_mb = usage.ru_maxrss / 1024.0;
 }
 
