@@ -1,6 +1,8 @@
 /* Finds out what the CPU can do, fills the table, and prepares weights. */
 #include "reference.h"
 
+#include "tiers.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +60,10 @@ moshi_kernels_init(MoshiKernels *k, unsigned mask)
 {
   mask &= moshi_cpu_detect();
   *k = moshi_kernels_reference;
+#ifdef MOSHI_HAVE_AVX2
+  if (mask & MOSHI_CPU_AVX2)
+    moshi_avx2_init(k);
+#endif
 }
 
 /* ---------------------------------------------------------------- weights */
