@@ -5,7 +5,7 @@
 #include <glib.h>
 
 #include "error.h"
-#include "lm_weights.h"
+#include "lm-weights.h"
 
 static MoshiEmbeddingKind
 embedding_kind(const MoshiLmConfig *c, bool text, bool depth)

@@ -6,6 +6,9 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
 
 /* Rising order: a later tier is the better one. */
 static const struct {
@@ -23,9 +26,11 @@ moshi_cpu_detect(void)
 {
   unsigned mask = 0;
 #if defined(__x86_64__) || defined(__i386__)
+  /* clang 14 does not know the name "f16c". */
+  unsigned a, b, c = 0, d;
+  __get_cpuid(1, &a, &b, &c, &d);
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("f16c"))
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && (c & bit_F16C))
     mask |= MOSHI_CPU_AVX2;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl"))

@@ -317,7 +317,7 @@ resolve_schedule(RawConfig *raw, const MoshiJsonPlace *place)
   MoshiLmConfig *c = &raw->lm;
   if (!raw->has_schedule) {
     for (int i = 0; i < c->dep_q; i++)
-      c->schedule[i] = c->weights_per_step ? i : 0;
+      c->schedule[i] = i;
     c->n_sets = c->weights_per_step ? c->dep_q : 1;
     c->n_in_sets = c->multi_linear ? c->dep_q : 1;
     return 0;

@@ -67,7 +67,7 @@ typedef struct {
   bool norm_emb, bias_proj, demux;
   /* depth transformer */
   bool multi_linear, weights_per_step;
-  int schedule[MOSHI_MAX_CODEBOOKS];     /* weight set of each step */
+  int schedule[MOSHI_MAX_CODEBOOKS];     /* set of each step, where steps have sets */
   int n_sets, n_in_sets;                 /* weight sets; input projections */
   int depth_hidden[MOSHI_MAX_CODEBOOKS]; /* MLP width of each set */
   int low_rank;                          /* 0: none */

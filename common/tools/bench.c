@@ -11,7 +11,7 @@
 
 #include "../../kernels/check.h"
 #include "../device/cores.h"
-#include "../lm_session.h"
+#include "../lm-session.h"
 #include "report.h"
 #include "shapes.h"
 #include "tool.h"

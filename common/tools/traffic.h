@@ -4,7 +4,7 @@
 #ifndef MOSHI_TRAFFIC_H
 #define MOSHI_TRAFFIC_H
 
-#include "../lm_session.h"
+#include "../lm-session.h"
 
 /* One frame of a batch, `steps` transformer steps after the start. */
 double traffic_mimi_encode(

@@ -152,7 +152,7 @@ test_lm_defaults(void)
   g_assert_cmpint(c->depth.hidden, ==, 1024);
   g_assert_cmpint(c->n_sets, ==, 1);
   g_assert_cmpint(c->n_in_sets, ==, 1);
-  g_assert_cmpint(c->schedule[7], ==, 0);
+  g_assert_cmpint(c->schedule[7], ==, 7);
   g_assert_cmpint(c->delays[8], ==, 0);
   g_assert_false(c->norm_emb || c->bias_proj || c->demux || c->multi_linear);
   g_assert_cmpint(c->extra_heads, ==, 0);

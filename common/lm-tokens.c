@@ -1,5 +1,5 @@
 /* The ring of tokens of each slot. */
-#include "lm_tokens.h"
+#include "lm-tokens.h"
 
 #include <glib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * token, the depth transformer's codes, and back into the ring. Between the one
  * copy in and the one copy out everything stays on the device.
  * Reference: LMGen of moshi/models/lm.py. */
-#include "lm_session.h"
+#include "lm-session.h"
 
 #include <glib.h>
 #include <string.h>

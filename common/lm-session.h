@@ -5,8 +5,8 @@
 #define MOSHI_LM_SESSION_H
 
 #include "engine/model.h"
-#include "lm_tokens.h"
-#include "lm_weights.h"
+#include "lm-tokens.h"
+#include "lm-weights.h"
 
 struct MoshiSession {
   MoshiModel *model;

@@ -1,7 +1,7 @@
 /* The depth transformer: one run a frame, one step a codebook, each step fed
  * with the temporal transformer's output and the token sampled just before.
  * Reference: LMModel.forward_depformer, LMGen.depformer_step. */
-#include "lm_session.h"
+#include "lm-session.h"
 
 /* z[branches·n][depth dim] = depth_in[set] · x */
 static void
