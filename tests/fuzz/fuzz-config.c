@@ -29,7 +29,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_transformer(&c->depth);
     FUZZ_EXPECT(c->n_sets >= 1 && c->n_sets <= MOSHI_MAX_CODEBOOKS);
     for (int i = 0; i < c->dep_q; i++)
-      FUZZ_EXPECT(c->schedule[i] >= 0 && c->schedule[i] < c->n_sets);
+      FUZZ_EXPECT(c->schedule[i] >= 0 &&
+                  (!c->weights_per_step || c->schedule[i] < c->n_sets) &&
+                  (!c->multi_linear || c->schedule[i] < c->n_in_sets));
     for (int i = 0; i < c->n_sets; i++)
       FUZZ_EXPECT(c->depth_hidden[i] > 0);
   }
