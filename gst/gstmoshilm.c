@@ -768,14 +768,13 @@ set_caps (GstMoshiLm * self, GstCaps * caps)
 
 /* Each pad has a stream of its own, in the group of the input. */
 static gboolean
-start_stream (GstMoshiLm * self, GstPad * pad, GstEvent * input,
+start_stream (GstMoshiLm * self, GstPad * pad, GstEvent * input, guint group,
     const gchar * suffix)
 {
   const gchar *upstream;
   GstEvent *event;
   GstStreamFlags flags;
   gchar *id;
-  guint group;
 
   gst_event_parse_stream_start (input, &upstream);
   id = g_strconcat (upstream, "/", suffix, NULL);
@@ -786,8 +785,6 @@ start_stream (GstMoshiLm * self, GstPad * pad, GstEvent * input,
   if (pad == self->textpad)
     flags |= GST_STREAM_FLAG_SPARSE;
   gst_event_set_stream_flags (event, flags);
-  if (!gst_event_parse_group_id (input, &group))
-    group = gst_util_group_id_next ();
   gst_event_set_group_id (event, group);
 
   return gst_pad_push_event (pad, event);
@@ -797,9 +794,12 @@ static void
 start_streams (GstMoshiLm * self, GstEvent * input)
 {
   GstCaps *caps = gst_static_pad_template_get_caps (&text_template);
+  guint group;
 
-  start_stream (self, self->srcpad, input, "speech");
-  start_stream (self, self->textpad, input, "text");
+  if (!gst_event_parse_group_id (input, &group))
+    group = gst_util_group_id_next ();
+  start_stream (self, self->srcpad, input, group, "speech");
+  start_stream (self, self->textpad, input, group, "text");
   gst_pad_set_caps (self->textpad, caps);
   gst_caps_unref (caps);
 }

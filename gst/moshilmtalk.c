@@ -338,8 +338,9 @@ step (GstMoshiLm * self, const gint32 * user, gint64 time)
   if (self->info.extra_heads > 0)
     post_vad (self, time);
   ret = push_text (self, text, time);
-  if (ret == GST_FLOW_OK && self->info.own_codebooks > 0 &&
-      tokens[0] != MOSHI_TOKEN_NOT_READY)
+  /* Whether src is linked by now, only a push can tell. */
+  if ((ret == GST_FLOW_OK || ret == GST_FLOW_NOT_LINKED) &&
+      self->info.own_codebooks > 0 && tokens[0] != MOSHI_TOKEN_NOT_READY)
     ret = push_speech (self, tokens + 1);
 
   return ret;
