@@ -7,13 +7,15 @@
 
 #include "error.h"
 
+#define MAX_BATCH 65536 /* far from any overflow of sizes */
+
 int
 mimi_stream_init(MimiStream *s, MoshiModel *model, int batch, size_t state_size,
     const char *what, MoshiError *error)
 {
-  if (batch < 1)
+  if (batch < 1 || batch > MAX_BATCH)
     return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
-        "%s: a batch of %d streams; it needs one at least", what, batch);
+        "%s: a batch of %d streams; it must be 1 to %d", what, batch, MAX_BATCH);
   s->d = moshi_model_get_device(model);
   s->model = moshi_model_ref(model);
   s->batch = batch;

@@ -10,6 +10,7 @@ $C --kind mimi-odd --seed 2 --dtype bf16 --names split --out mimi-odd
 $C --kind mimi-direct --seed 3 --dtype f16 --out mimi-direct
 $C --kind mimi-full --seed 1 --out $W/mimi-full
 $V mimi --checkpoint mimi-mini --out mimi-mini.synth.safetensors --synth 8 --seed 1
+$V mimi --checkpoint mimi-mini --out mimi-mini.k1.safetensors --codebooks 1 --samples 9600 --seed 8 --random-frames 5
 $V mimi --checkpoint mimi-mini --out mimi-mini.k4-tail.safetensors --codebooks 4 --samples 31337 --seed 4
 $V mimi --checkpoint mimi-mini --out mimi-mini.k32.safetensors --codebooks 32 --synth 2 --seed 5 --random-frames 10
 $V mimi --checkpoint mimi-mini --out mimi-mini.frame1.safetensors --samples 1920 --seed 1 --random-frames 1
