@@ -8,6 +8,9 @@ C="$PY tools/make_checkpoint.py"; V="$PY tools/make_vectors.py"
 for k in mimi-mini lm-mini lm-mini-schedule stt-mini hibiki-mini tts-mini; do $C --kind $k --seed 1 --out $k; done
 $C --kind mimi-odd --seed 2 --dtype bf16 --names split --out mimi-odd
 $C --kind mimi-direct --seed 3 --dtype f16 --out mimi-direct
+$C --kind lm-norms --seed 7 --names split --out lm-norms
+$C --kind stt-gqa --seed 8 --names split --out stt-gqa
+for k in lm-shared tts-guided; do $C --kind $k --seed 9 --out $k; done
 $C --kind mimi-full --seed 1 --out $W/mimi-full
 $V mimi --checkpoint mimi-mini --out mimi-mini.synth.safetensors --synth 8 --seed 1
 $V mimi --checkpoint mimi-mini --out mimi-mini.k1.safetensors --codebooks 1 --samples 9600 --seed 8 --random-frames 5
@@ -26,6 +29,13 @@ $V lm --checkpoint stt-mini --out stt-mini.greedy.safetensors --steps 120
 $V lm --checkpoint hibiki-mini --out hibiki-mini.greedy.safetensors --steps 120 --condition description=very_good
 $V lm --checkpoint hibiki-mini --out hibiki-mini.cfg.safetensors --steps 60 --condition description=good --cfg 2 --seed 2
 $V lm --checkpoint tts-mini --out tts-mini.greedy.safetensors --steps 100 --condition cfg=2.0 --condition control=ok
+$V lm --checkpoint lm-norms --out lm-norms.greedy.safetensors --steps 60 --seed 11
+$V lm --checkpoint lm-norms --out lm-norms.no-input.safetensors --steps 40 --seed 12 --zero-tokens
+$V lm --checkpoint stt-gqa --out stt-gqa.greedy.safetensors --steps 60 --seed 13 --zero-tokens
+$V lm --checkpoint lm-shared --out lm-shared.greedy.safetensors --steps 60 --seed 14
+$V lm --checkpoint tts-guided --out tts-guided.cfg.safetensors --steps 60 --seed 15 --condition mood=joyful --condition cfg=2.0 \
+   --cfg 1.7
+$V lm --checkpoint tts-guided --out tts-guided.greedy.safetensors --steps 60 --seed 16 --condition cfg=1.0
 for c in plain server file; do
   $V duplex --checkpoint lm-mini --mimi mimi-mini --out duplex-mini.$c.safetensors --synth 5 --seed 3 --convention $c
 done

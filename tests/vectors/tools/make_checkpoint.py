@@ -283,9 +283,8 @@ def lm_specs(cfg, seed, names):
     dim, card, text_card = cfg["dim"], cfg["card"], cfg["text_card"]
     n_q, dep_q = cfg["n_q"], cfg["dep_q"]
     text_out = cfg.get("text_card_out") or text_card
-    heads, kv_repeat = cfg["num_heads"], cfg.get("kv_repeat", 1)
+    heads = cfg["num_heads"]
     demux = cfg.get("demux_second_stream", False)
-    assert kv_repeat == 1 or dep_q == 0
 
     def hidden(d, ff):
         return (21 * d) // 8 if ff == 4 * d else (2 * ff) // 3
@@ -293,6 +292,9 @@ def lm_specs(cfg, seed, names):
     def emb(name, rows, d, std, low_rank=None, dmx=False):
         inner = low_rank or d
         m.add(name + ".weight", [rows, inner], std if not (low_rank or dmx) else 1.0)
+        if cfg.get("norm_emb"):
+            m.add(name + ".norm.weight", [inner], 0.1, 0.5)
+            m.add(name + ".norm.bias", [inner], 0.1)
         if low_rank and not dmx:
             m.add(name + ".low_rank.weight", [d, inner], std / math.sqrt(inner))
         elif low_rank:
@@ -309,7 +311,7 @@ def lm_specs(cfg, seed, names):
             m.add(name + ".weight", [d], 0.15, 1.0)
             m.add(name + ".bias", [d], 0.1)
 
-    def transformer(prefix, layers, d, ffs, mult, cross, n_heads, gating):
+    def transformer(prefix, layers, d, ffs, mult, cross, n_heads, gating, kv_repeat):
         for layer in range(layers):
             p = f"{prefix}.layers.{layer}."
             kv = d // n_heads * (n_heads // kv_repeat)
@@ -325,8 +327,9 @@ def lm_specs(cfg, seed, names):
                     g = p + "gating." + (f"{i}." if mult > 1 or cfg.get("_per_step") == prefix else "")
                     m.add(g + "linear_in.weight", [2 * h, d], 1.2 / math.sqrt(d))
                     m.add(g + "linear_out.weight", [d, h], 1.5 / math.sqrt(h))
-            if cfg.get("layer_scale"):
-                for n in ("layer_scale_1", "layer_scale_2"):
+            scale = cfg.get(prefix + "_layer_scale", cfg.get("layer_scale"))
+            if scale:
+                for n in ["layer_scale_1", "layer_scale_2"] + ["layer_scale_cross"] * bool(cross):
                     m.add(p + n + ".scale", [d], 0.1, 0.5)
             if cross:
                 m.proj(p + "cross_attention.", 1, 3 * d, d, 1.3 / math.sqrt(d), 0.9 / math.sqrt(d))
@@ -337,9 +340,11 @@ def lm_specs(cfg, seed, names):
         emb(f"emb.{i}", card + 1, dim, 0.5)
     emb("text_emb", text_card + 1, dim, 0.7, dmx=demux)
     transformer("transformer", cfg["num_layers"], dim, [int(cfg["hidden_scale"] * dim)], 1,
-                cfg.get("cross_attention", False), heads, cfg["gating"])
+                cfg.get("cross_attention", False), heads, cfg["gating"], cfg.get("kv_repeat", 1))
     norm("out_norm", dim, cfg["norm"])
     m.add("text_linear.weight", [text_out, dim], 2.0 / math.sqrt(dim))
+    if cfg.get("bias_proj"):
+        m.add("text_linear.bias", [text_out], 0.5)
     for i in range(cfg.get("extra_heads_num_heads", 0)):
         m.add(f"extra_heads.{i}.weight", [cfg.get("extra_heads_dim", 6), dim], 1.0 / math.sqrt(dim))
 
@@ -357,12 +362,15 @@ def lm_specs(cfg, seed, names):
         ffs = ff if isinstance(ff, list) else [ff] * steps
         cfg = dict(cfg, _per_step="depformer" if cfg.get("depformer_weights_per_step") else None)
         transformer("depformer", cfg["depformer_num_layers"], dd, ffs, steps, False, cfg["depformer_num_heads"],
-                    cfg.get("depformer_gating", cfg["gating"]))
+                    cfg.get("depformer_gating", cfg["gating"]),
+                    cfg.get("depformer_kv_repeat", cfg.get("kv_repeat", 1)))
         if cfg.get("depformer_norm"):
             for i in range(dep_q):
                 norm(f"depformer_norms.{i}", dd, cfg["depformer_norm"])
         for i in range(dep_q):
             m.add(f"linears.{i}.weight", [card, dd], 2.0 / math.sqrt(dd))
+            if cfg.get("bias_proj"):
+                m.add(f"linears.{i}.bias", [card], 0.5)
 
     for name, c in cfg.get("conditioners", {}).items():
         p = f"condition_provider.conditioners.{name}."
@@ -412,6 +420,7 @@ def tts_conditioners(dim=24):
 # card is the number of codewords of mimi-mini, so that the two work together (stt-mini with 32 codebooks, others 8).
 MINI = dict(dim=64, text_card=200, card=64, num_heads=4, num_layers=3, context=40, depformer_dim=32,
             depformer_dim_feedforward=132, depformer_num_heads=2, depformer_num_layers=2)
+SMALL = dict(MINI, dim=32, num_heads=2, num_layers=2, depformer_dim=24, text_card=60, card=24)
 STT = dict(dep_q=0, delays=[0] * 33, n_q=32, model_type="stt", extra_heads_num_heads=4, extra_heads_dim=6,
            stt_config={"audio_delay_seconds": 0.5, "audio_silence_prefix_seconds": 0.0},
            lm_gen_config={"temp": 0.0, "temp_text": 0.0, "top_k": 250, "top_k_text": 50},
@@ -455,6 +464,34 @@ KINDS = {
                                                                             "second_stream_ahead": 2},
         lm_gen_config={"temp": 0.6, "temp_text": 0.6, "top_k": 250, "top_k_text": 50},
         **tts_conditioners())), "BF16"),
+    # What the published models leave off; the smallest sizes that show it.
+    "lm-norms": ("lm", lambda: lm_config(**dict(
+        SMALL, norm="layer_norm", positional_embedding="sin_rope", norm_emb=True, bias_proj=True, context=7, n_q=6,
+        depformer_norm="layer_norm_f32", layer_scale=0.5, depformer_layer_scale=0.3, dep_q=4,
+        delays=[0, 1, 3, 3, 2, 0, 3], gating="relu", depformer_gating="tanh", text_card_out=40,
+        depformer_dim_feedforward=72, depformer_pos_emb="sin")), "F32"),
+    "stt-gqa": ("lm", lambda: lm_config(**dict(
+        SMALL, **dict(STT, n_q=4, delays=[0] * 5, extra_heads_num_heads=2, extra_heads_dim=5), dim=48, num_heads=6,
+        kv_repeat=3, text_card=620, context=5, max_period=100000, positional_embedding="rope_concat", gating="none",
+        norm="rms_norm", hidden_scale=3)), "F16"),
+    "lm-shared": ("lm", lambda: lm_config(**dict(
+        SMALL, context=5, norm="layer_norm_f32", positional_embedding="sin", depformer_multi_linear=False, n_q=4,
+        dep_q=2, delays=[2, 0, 1, 0, 4], gating="sigmoid", depformer_gating="gelu", depformer_pos_emb="rope_concat",
+        depformer_kv_repeat=2, hidden_scale=4, depformer_dim_feedforward=96,
+        depformer_weights_per_step_schedule=[0, 0])), "BF16"),
+    "tts-guided": ("lm", lambda: lm_config(**dict(
+        SMALL, model_type="tts", n_q=4, dep_q=4, delays=[0, 0, 2, 2, 2], layer_scale=0.5, text_card_out=300,
+        demux_second_stream=True, depformer_low_rank_embeddings=6, depformer_dim_feedforward=72, context=11,
+        depformer_weights_per_step_schedule=[0, 1, 1, 2], cross_attention=True,
+        lm_gen_config={"temp": 0.6, "temp_text": 0.6, "top_k": 250, "top_k_text": 50},
+        conditioners={
+            "speaker_wavs": {"type": "tensor", "tensor": {"dim": 8}},
+            "mood": {"type": "lut", "lut": {"n_bins": 13, "dim": 8, "tokenizer": "noop"}},
+            "hint": {"type": "tensor", "tensor": {"dim": 6}},
+            "cfg": {"type": "lut", "lut": {"n_bins": 3, "dim": 8, "tokenizer": "noop",
+                                           "possible_values": ["1.0", "2.0"]}}},
+        fuser={"cross_attention_pos_emb": True, "cross_attention_pos_emb_scale": 0.7, "sum": ["cfg"],
+               "cross": ["mood", "speaker_wavs", "hint"]})), "BF16"),
     # Real shapes, for timing.
     "moshi-7b": ("lm", lambda: lm_config(), "BF16"),
     "stt-1b": ("lm", lambda: lm_config(**dict(
