@@ -49,7 +49,7 @@
  *
  * |[
  * gst-launch-1.0 audiotestsrc num-buffers=100 ! audioconvert ! audioresample ! mimienc ! mimimux ! filesink location=tone.mimi
- * ]| Encode two seconds of a tone into a file.
+ * ]| Encode four seconds of a tone into a file.
  * |[
  * gst-launch-1.0 audiotestsrc num-buffers=100 ! audioconvert ! audioresample ! mimienc codebooks=4 ! mimidec ! wavenc ! filesink location=tone.wav
  * ]| Hear what the codec makes of it with four codebooks.

@@ -21,7 +21,7 @@
  *
  * |[
  * gst-launch-1.0 audiotestsrc num-buffers=100 ! audioconvert ! audioresample ! mimienc ! mimimux ! filesink location=tone.mimi
- * ]| Two seconds of a tone into a file of 0.5 kB.
+ * ]| Four seconds of a tone into a file.
  * |[
  * gst-launch-1.0 filesrc location=tone.mimi ! mimiparse ! mimimux ! filesink location=copy.mimi
  * ]| Copy a file, which gives an interrupted recording its length.

@@ -158,15 +158,20 @@ start_stream (GstMimiParse * self)
 }
 
 static GstFlowReturn
-read_header (GstMimiParse * self, GstBaseParseFrame * frame,
-    const GstMapInfo * map)
+read_header (GstMimiParse * self, GstBaseParseFrame * frame)
 {
   GstBaseParse *parse = GST_BASE_PARSE (self);
   MimiFileHeader header;
+  MimiFileResult result;
   const gchar *why;
+  GstMapInfo map;
   gsize need;
 
-  switch (mimi_file_header_read (map->data, map->size, &header, &need, &why)) {
+  gst_buffer_map (frame->buffer, &map, GST_MAP_READ);
+  result = mimi_file_header_read (map.data, map.size, &header, &need, &why);
+  gst_buffer_unmap (frame->buffer, &map);
+
+  switch (result) {
     case MIMI_FILE_OK:
       break;
     case MIMI_FILE_SHORT:
@@ -196,7 +201,7 @@ version:
   {
     GST_ELEMENT_ERROR (self, STREAM, FORMAT,
         ("This .mimi file is of version %u; a newer gst-moshi may read it.",
-            GST_READ_UINT16_LE (map->data + MIMI_FILE_MAGIC_SIZE)), (NULL));
+            header.version), (NULL));
     return GST_FLOW_ERROR;
   }
 broken:
@@ -226,16 +231,10 @@ gst_mimi_parse_handle_frame (GstBaseParse * parse, GstBaseParseFrame * frame,
     gint * skip)
 {
   GstMimiParse *self = GST_MIMI_PARSE (parse);
-  GstFlowReturn ret;
-  GstMapInfo map;
   guint64 first, samples = GST_MIMI_FRAME_SAMPLES;
 
-  if (!self->header.header_size) {
-    gst_buffer_map (frame->buffer, &map, GST_MAP_READ);
-    ret = read_header (self, frame, &map);
-    gst_buffer_unmap (frame->buffer, &map);
-    return ret;
-  }
+  if (!self->header.header_size)
+    return read_header (self, frame);
 
   *skip = skip_to_frame (self, frame->offset);
   if (*skip || gst_buffer_get_size (frame->buffer) < self->frame_size)

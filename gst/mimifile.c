@@ -105,10 +105,11 @@ mimi_file_header_read (const guint8 * data, gsize size,
     return MIMI_FILE_NOT_MIMI;
   if (size < MIMI_FILE_START_SIZE)
     return MIMI_FILE_SHORT;
-  if (get (data + AT_VERSION, 2) != VERSION)
-    return MIMI_FILE_VERSION;
 
   memset (header, 0, sizeof *header);
+  header->version = get (data + AT_VERSION, 2);
+  if (header->version != VERSION)
+    return MIMI_FILE_VERSION;
   header->header_size = get (data + AT_HEADER_SIZE, 2);
   if (header->header_size < MIMI_FILE_HEADER_SIZE ||
       header->header_size > MIMI_FILE_MAX_HEADER_SIZE) {

@@ -18,6 +18,7 @@ G_BEGIN_DECLS
 
 typedef struct
 {
+  guint version;
   guint header_size;            /* bytes before the first frame */
   guint codebooks, codebook_size;
   guint64 samples;              /* of sound, or MIMI_FILE_UNKNOWN */
@@ -29,11 +30,11 @@ typedef enum
   MIMI_FILE_OK,
   MIMI_FILE_SHORT,              /* *need bytes are needed */
   MIMI_FILE_NOT_MIMI,
-  MIMI_FILE_VERSION,            /* of a version not known here */
+  MIMI_FILE_VERSION,            /* header->version is not known here */
   MIMI_FILE_BROKEN              /* *why says what is wrong */
 } MimiFileResult;
 
-/* Ignores header_size. */
+/* Ignores version and header_size. */
 void mimi_file_header_write (const MimiFileHeader * header,
     guint8 data[MIMI_FILE_HEADER_SIZE]);
 MimiFileResult mimi_file_header_read (const guint8 * data, gsize size,
