@@ -67,6 +67,7 @@
 #include "moshievents.h"
 
 #include <gst/audio/audio.h>
+#include <math.h>
 #include <string.h>
 
 GST_DEBUG_CATEGORY_STATIC (mimidec_debug);
@@ -93,11 +94,13 @@ struct _GstMimiDec
   GstClockTime latency;
   GstMoshiSteps steps;
   guint64 lost, invalid, concealed;
+  gint max_errors;              /* the parent forgets it when it stops */
 
   /* Of the streaming thread */
   MimiDecoder *decoder;         /* NULL: to be made with the next frame */
   GstMimiFormat format;         /* of the input */
   GstAudioFormat output;
+  gboolean refused;             /* the caps: an event that is sent again */
   gboolean negotiated;          /* the output */
   gboolean restart;             /* before the next frame */
   MimiConceal conceal;
@@ -149,44 +152,21 @@ gst_mimi_dec_getcaps (GstAudioDecoder * dec, GstCaps * filter)
   return result;
 }
 
-static gboolean
-check_format (GstMimiDec * self, const GstMimiFormat * format,
-    const MoshiModelInfo * info)
+/* Why the model cannot decode the stream, or NULL. */
+static gchar *
+find_mismatch (const GstMimiFormat * format, const MoshiModelInfo * info)
 {
   if (format->codebook_size != info->codebook_size)
-    goto wrong_size;
+    return g_strdup_printf ("The stream's codebooks have %d entries, those of "
+        "%s have %d.", format->codebook_size, info->path, info->codebook_size);
   if (format->codebooks > info->codebooks)
-    goto too_many;
+    return g_strdup_printf ("The stream has %d codebooks, %s has %d.",
+        format->codebooks, info->path, info->codebooks);
   if (format->model_id[0] && info->codec_id[0] &&
       strcmp (format->model_id, info->codec_id))
-    goto wrong_model;
-  return TRUE;
-
-  /* ERRORS */
-wrong_size:
-  {
-    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
-        ("The stream's codebooks have %d entries, those of %s have %d. "
-            "Set model= to the model that made the stream.",
-            format->codebook_size, info->path, info->codebook_size), (NULL));
-    return FALSE;
-  }
-too_many:
-  {
-    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
-        ("The stream has %d codebooks, %s has %d. "
-            "Set model= to the model that made the stream.",
-            format->codebooks, info->path, info->codebooks), (NULL));
-    return FALSE;
-  }
-wrong_model:
-  {
-    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
-        ("The stream was made with the codec %s, %s is the codec %s. "
-            "Set model= to the model that made the stream.",
-            format->model_id, info->path, info->codec_id), (NULL));
-    return FALSE;
-  }
+    return g_strdup_printf ("The stream was made with the codec %s, %s is the "
+        "codec %s.", format->model_id, info->path, info->codec_id);
+  return NULL;
 }
 
 static gboolean
@@ -194,28 +174,40 @@ gst_mimi_dec_set_format (GstAudioDecoder * dec, GstCaps * caps)
 {
   GstMimiDec *self = GST_MIMI_DEC (dec);
   MoshiModel *model = gst_moshi_model_ref (&self->model);
+  gchar *mismatch = NULL;
   GstMimiFormat format;
-  gboolean fits;
+  gboolean complete;
 
   if (!model)
     return FALSE;
-  if (!gst_mimi_format_from_caps (&format, caps))
-    goto not_complete;
-  fits = check_format (self, &format, moshi_model_info (model));
+  complete = gst_mimi_format_from_caps (&format, caps);
+  if (complete)
+    mismatch = find_mismatch (&format, moshi_model_info (model));
   moshi_model_unref (model);
-  if (fits) {
-    self->format = format;
-    self->negotiated = FALSE;
-  }
-  return fits;
+  if (!complete || mismatch)
+    goto refuse;
+
+  self->format = format;
+  self->negotiated = FALSE;
+  self->refused = FALSE;
+  return TRUE;
 
   /* ERRORS */
-not_complete:
+refuse:
   {
-    GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
-        ("The caps of the tokens are not complete."),
-        ("%" GST_PTR_FORMAT, caps));
-    moshi_model_unref (model);
+    /* Caps that were refused come again with every buffer. */
+    if (self->refused)
+      GST_DEBUG_OBJECT (self, "refused again");
+    else if (mismatch)
+      GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
+          ("%s Set model= to the model that made the stream.", mismatch),
+          ("%" GST_PTR_FORMAT, caps));
+    else
+      GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
+          ("The caps of the tokens are not complete."),
+          ("%" GST_PTR_FORMAT, caps));
+    self->refused = TRUE;
+    g_free (mismatch);
     return FALSE;
   }
 }
@@ -380,7 +372,7 @@ make_output (GstMimiDec * self, gsize from, gsize samples)
     gint16 *out = (gint16 *) map.data;
 
     for (gsize i = 0; i < samples; i++)
-      out[i] = CLAMP (pcm[i] * 32768.0f, -32768.0f, 32767.0f);
+      out[i] = lrintf (CLAMP (pcm[i] * 32768.0f, -32768.0f, 32767.0f));
   }
   gst_buffer_unmap (buffer, &map);
 
@@ -593,7 +585,10 @@ gst_mimi_dec_start (GstAudioDecoder * dec)
   memset (&self->steps, 0, sizeof self->steps);
   self->lost = self->invalid = self->concealed = 0;
   GST_OBJECT_UNLOCK (self);
+  gst_audio_decoder_set_plc_aware (dec, TRUE);
+  gst_audio_decoder_set_max_errors (dec, self->max_errors);
   self->format.codebooks = 0;
+  self->refused = FALSE;
   self->negotiated = FALSE;
   restart (self);
   update_latency (self, 0);
@@ -612,12 +607,17 @@ static GstStateChangeReturn
 gst_mimi_dec_change_state (GstElement * element, GstStateChange transition)
 {
   GstMimiDec *self = GST_MIMI_DEC (element);
+  GstAudioDecoder *dec = GST_AUDIO_DECODER (element);
   GstStateChangeReturn ret;
 
   if (!gst_moshi_model_before_change (&self->model, transition))
     return GST_STATE_CHANGE_FAILURE;
+  if (transition == GST_STATE_CHANGE_READY_TO_PAUSED)
+    self->max_errors = gst_audio_decoder_get_max_errors (dec);
   ret = GST_ELEMENT_CLASS (gst_mimi_dec_parent_class)->change_state (element,
       transition);
+  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY)
+    gst_audio_decoder_set_max_errors (dec, self->max_errors);
   gst_moshi_model_after_change (&self->model, transition, ret);
 
   return ret;
@@ -701,7 +701,6 @@ gst_mimi_dec_init (GstMimiDec * self)
   gst_moshi_model_init (&self->model, GST_ELEMENT (self), MOSHI_PART_DECODER);
   self->latency = DEFAULT_LATENCY;
   gst_audio_decoder_set_needs_format (dec, TRUE);
-  gst_audio_decoder_set_plc_aware (dec, TRUE);
   gst_audio_decoder_set_drainable (dec, FALSE);
   gst_audio_decoder_set_max_errors (dec, MAX_ERRORS);
   gst_audio_decoder_set_use_default_pad_acceptcaps (dec, TRUE);

@@ -107,7 +107,9 @@ harness_new (const gchar * launch, const gchar * src_caps,
   GstHarness *h;
   GstBus *bus = gst_bus_new ();
 
-  element = gst_parse_launch (launch, &error);
+  element = strchr (launch, '!') ?
+      gst_parse_bin_from_description (launch, TRUE, &error) :
+      gst_parse_launch (launch, &error);
   g_assert_no_error (error);
   gst_element_set_bus (element, bus);
   gst_object_unref (bus);

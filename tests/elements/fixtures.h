@@ -44,9 +44,9 @@ GstBuffer *exact_buffer (gconstpointer data, gsize size);
 GstBuffer *pcm_buffer (const Vector * vector, gsize from, gsize n,
     gboolean f32);
 
-/* A harness around an element with properties as in gst-launch-1.0, with a
- * bus; NULL sink caps: anything. */
-GstHarness *harness_new (const gchar * element, const gchar * src_caps,
+/* A harness around an element or a chain of them, written as for
+ * gst-launch-1.0, with a bus; NULL sink caps: anything. */
+GstHarness *harness_new (const gchar * launch, const gchar * src_caps,
     const gchar * sink_caps);
 void harness_free (GstHarness * h);
 /* The next message of that type that the element has posted, NULL: none. */

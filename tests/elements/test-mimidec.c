@@ -219,7 +219,7 @@ test_round_trip_length (void)
 
   vector_open (&v, VECTOR);
   for (guint i = 0; i < G_N_ELEMENTS (lengths); i++) {
-    GstHarness *h = harness_new ("mimienc name=e ! mimidec", S16_CAPS, NULL);
+    GstHarness *h = harness_new ("mimienc ! mimidec", S16_CAPS, NULL);
     GstBuffer *buffer;
     gsize bytes = 0;
 
@@ -445,6 +445,20 @@ test_wrong_token (void)
   vector_close (&v);
 }
 
+/* The limit can be set, and is kept when the element stops. */
+static void
+test_max_errors (void)
+{
+  GstHarness *h = decoder_new ("mimidec max-errors=0", 8, "u16", F32_CAPS);
+  gint max_errors;
+
+  g_assert_cmpint (gst_harness_push (h, out_of_range (0)), ==, GST_FLOW_ERROR);
+  gst_element_set_state (h->element, GST_STATE_READY);
+  g_object_get (h->element, "max-errors", &max_errors, NULL);
+  g_assert_cmpint (max_errors, ==, 0);
+  harness_free (h);
+}
+
 /* Ten in a row are borne, not eleven; a good one in between forgives. */
 static void
 test_wrong_tokens (void)
@@ -510,8 +524,9 @@ test_caps_that_do_not_fit (void)
         cases[i].fields);
     GstCaps *caps = gst_caps_from_string (text);
 
-    gst_harness_push_event (h, gst_event_new_stream_start ("x"));
-    g_assert_false (gst_harness_push_event (h, gst_event_new_caps (caps)));
+    gst_harness_set_src_caps (h, gst_caps_ref (caps));
+    g_assert_cmpint (gst_harness_push (h, exact_buffer ("12345678", 8)), ==,
+        GST_FLOW_NOT_NEGOTIATED);
     assert_error (h, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
         cases[i].word, cases[i].other);
     assert_no_error (h);
@@ -542,8 +557,9 @@ test_too_many_codebooks (void)
         "stream-format=u16, framed=true",
         moshi_model_info (opened)->codebook_size);
     caps = gst_caps_from_string (caps_text);
-    gst_harness_push_event (h, gst_event_new_stream_start ("x"));
-    g_assert_false (gst_harness_push_event (h, gst_event_new_caps (caps)));
+    gst_harness_set_src_caps (h, gst_caps_ref (caps));
+    g_assert_cmpint (gst_harness_push (h, exact_buffer ("12345678", 8)), ==,
+        GST_FLOW_NOT_NEGOTIATED);
     assert_error (h, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
         "32 codebooks", "mimi-odd");
     gst_caps_unref (caps);
@@ -735,6 +751,7 @@ main (int argc, char **argv)
   g_test_add_func ("/mimidec/gap-at-start", test_gap_at_start);
   g_test_add_func ("/mimidec/wrong-token", test_wrong_token);
   g_test_add_func ("/mimidec/wrong-tokens", test_wrong_tokens);
+  g_test_add_func ("/mimidec/max-errors", test_max_errors);
   g_test_add_func ("/mimidec/wrong-sizes", test_wrong_sizes);
   g_test_add_func ("/mimidec/caps-that-do-not-fit", test_caps_that_do_not_fit);
   g_test_add_func ("/mimidec/too-many-codebooks", test_too_many_codebooks);
