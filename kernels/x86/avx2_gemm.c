@@ -1,155 +1,219 @@
 /* The product of row windows and packed panels. A tile of up to 6 rows by 1 or 2
  * panels lives in registers while k runs; every output has one accumulator, so
  * that it is summed in the same order in a tile of any shape. Sums are taken in
- * blocks of K_BLOCK and the blocks then added: long sums lose less, and a block
- * of a panel stays in the first cache for the next rows. */
+ * blocks of K_BLOCK and the blocks then added, so that long sums lose less. */
 #include "avx2.h"
+
+#include <stdbool.h>
 
 enum {
   K_BLOCK = 512,
   TILE_ROWS = 6,
-  /* Rows that pass over all panels together, when the panels are few enough to
-   * stay in the second cache. */
-  ROW_BLOCK = 96,
-  CACHED_PANELS = 64 << 10, /* floats */
-  /* How far ahead of its use a weight is asked for when panels come from memory
-   * and few rows hide the way, in floats. */
+  TILE_VECTORS = 12,
+  /* Panels that stay in the second cache together: rows then pass over all of
+   * them. In floats. */
+  CACHED_PANELS = 64 << 10,
+  /* How far ahead of its use a weight is asked for, in bytes. */
   AHEAD = 1024,
+  /* Tiles of rows on one panel that share the asking for the next panel; with
+   * more the way from memory is hidden anyway. */
+  MOST_ASKING = 16,
 };
 
 typedef struct {
   const float *in[TILE_ROWS];
   const float *residual[TILE_ROWS];
   float *out[TILE_ROWS];
+  /* What to ask memory for meanwhile: from where on, bytes for each k. */
+  const char *next;
+  size_t pace;
 } Rows;
 
-INLINE void
+static void
 locate(const MoshiGemm *g, int r, int n, Rows *rows)
 {
+  size_t item = r / g->steps, step = r % g->steps;
+
   for (int i = 0; i < n; i++) {
-    const size_t item = (r + i) / g->steps, step = (r + i) % g->steps;
     rows->in[i] = g->in + item * g->in_batch + step * g->in_step;
     rows->out[i] = g->out + item * g->out_batch + step * g->out_step;
-    rows->residual[i] =
-        g->residual ? g->residual + item * g->residual_batch + step * g->residual_step
-                    : NULL;
+    if (g->residual)
+      rows->residual[i] =
+          g->residual + item * g->residual_batch + step * g->residual_step;
+    if (++step == (size_t)g->steps) {
+      step = 0;
+      item++;
+    }
   }
 }
 
-/* Bias, activation, scale and residual of 8 sums, of which `left` or fewer are
- * outputs. */
-INLINE void
-finish(const MoshiGemm *g, __m256 sum, float *out, const float *residual, int n)
+/* -------------------------------------------------- bias, activation, store */
+
+/* `some`: the mask leaves lanes out. */
+INLINE __m256
+load_outputs(const float *x, bool some, __m256i mask)
 {
-  const int left = g->n_out - n;
-  if (left <= 0)
-    return;
-  const __m256i mask = lanes(left);
-  if (g->bias)
-    sum = _mm256_add_ps(sum, _mm256_maskload_ps(g->bias + n, mask));
-  sum = apply(g->act, sum);
-  if (g->scale)
-    sum = _mm256_mul_ps(sum, _mm256_maskload_ps(g->scale + n, mask));
-  if (residual)
-    sum = _mm256_add_ps(_mm256_maskload_ps(residual + n, mask), sum);
-  if (left >= 8)
-    store(out + n, sum);
-  else
-    _mm256_maskstore_ps(out + n, mask, sum);
+  return some ? _mm256_maskload_ps(x, mask) : load(x);
 }
 
-/* `rows` by `panels` (2 vectors each), `rows` and `panels` known to the
- * compiler. */
 INLINE void
-tile(const MoshiGemm *g, const Rows *r, int p, int rows, int panels, int ahead)
+finish_vector(const MoshiGemm *g, MoshiAct act, __m256 sum, const Rows *r, int i, int n,
+    bool some, __m256i mask)
+{
+  if (g->bias)
+    sum = _mm256_add_ps(sum, load_outputs(g->bias + n, some, mask));
+  sum = apply(act, sum);
+  if (g->scale)
+    sum = _mm256_mul_ps(sum, load_outputs(g->scale + n, some, mask));
+  if (g->residual)
+    sum = _mm256_add_ps(load_outputs(r->residual[i] + n, some, mask), sum);
+  if (some)
+    _mm256_maskstore_ps(r->out[i] + n, mask, sum);
+  else
+    store(r->out[i] + n, sum);
+}
+
+/* sums [rows][vectors] of outputs n on. */
+INLINE void
+finish(const MoshiGemm *g, MoshiAct act, const __m256 *sums, const Rows *r, int rows,
+    int vectors, int n)
+{
+  if (n + 8 * vectors <= g->n_out) {
+    for (int i = 0; i < rows; i++)
+      for (int j = 0; j < vectors; j++)
+        finish_vector(g, act, sums[i * vectors + j], r, i, n + 8 * j, false,
+            _mm256_setzero_si256());
+    return;
+  }
+  for (int j = 0; j < vectors && n + 8 * j < g->n_out; j++) {
+    const __m256i mask = lanes(g->n_out - n - 8 * j);
+    for (int i = 0; i < rows; i++)
+      finish_vector(g, act, sums[i * vectors + j], r, i, n + 8 * j, true, mask);
+  }
+}
+
+#define FINISH(name, act)                                                              \
+  static void finish_##name(const MoshiGemm *g, const __m256 *sums, const Rows *r,     \
+      int rows, int vectors, int n)                                                    \
+  {                                                                                    \
+    finish(g, act, sums, r, rows, vectors, n);                                         \
+  }
+FINISH(none, MOSHI_ACT_NONE)
+FINISH(elu, MOSHI_ACT_ELU)
+FINISH(gelu, MOSHI_ACT_GELU)
+FINISH(silu, MOSHI_ACT_SILU)
+FINISH(relu, MOSHI_ACT_RELU)
+FINISH(sigmoid, MOSHI_ACT_SIGMOID)
+FINISH(tanh, MOSHI_ACT_TANH)
+
+static void (*const finishes[])(
+    const MoshiGemm *, const __m256 *, const Rows *, int, int, int) = {finish_none,
+    finish_elu, finish_gelu, finish_silu, finish_relu, finish_sigmoid, finish_tanh};
+
+/* ------------------------------------------------------------------- tiles */
+
+/* `rows` by `panels` (2 vectors each), both known to the compiler. */
+INLINE void
+tile(const MoshiGemm *g, const Rows *r, int p, int rows, int panels)
 {
   const size_t panel_size = (size_t)MOSHI_PANEL * g->n_in;
   const float *w = g->panels + p * panel_size;
-  __m256 total[TILE_ROWS * 2];
-  const int n = rows * panels * 2;
+  const char *next = r->next;
+  const int vectors = 2 * panels, n = rows * vectors;
+  __m256 total[TILE_VECTORS];
 
   for (int i = 0; i < n; i++)
     total[i] = _mm256_setzero_ps();
   for (int k0 = 0; k0 < g->n_in; k0 += K_BLOCK) {
     const int k1 = g->n_in - k0 < K_BLOCK ? g->n_in : k0 + K_BLOCK;
-    __m256 sum[TILE_ROWS * 2];
+    __m256 sum[TILE_VECTORS];
     for (int i = 0; i < n; i++)
       sum[i] = _mm256_setzero_ps();
-    for (int k = k0; k < k1; k++) {
+    for (int k = k0; k < k1; k++, next += r->pace)
       for (int j = 0; j < panels; j++) {
         const float *wk = w + j * panel_size + (size_t)k * MOSHI_PANEL;
         const __m256 w0 = load(wk), w1 = load(wk + 8);
-        if (ahead)
-          _mm_prefetch((const char *)(wk + ahead), _MM_HINT_T0);
+        _mm_prefetch(next + j * panel_size * sizeof(float), _MM_HINT_T0);
         for (int i = 0; i < rows; i++) {
           const __m256 x = _mm256_broadcast_ss(r->in[i] + k);
-          sum[(i * panels + j) * 2] = _mm256_fmadd_ps(x, w0, sum[(i * panels + j) * 2]);
-          sum[(i * panels + j) * 2 + 1] =
-              _mm256_fmadd_ps(x, w1, sum[(i * panels + j) * 2 + 1]);
+          __m256 *s = sum + i * vectors + 2 * j;
+          s[0] = _mm256_fmadd_ps(x, w0, s[0]);
+          s[1] = _mm256_fmadd_ps(x, w1, s[1]);
         }
       }
-    }
     for (int i = 0; i < n; i++)
       total[i] = _mm256_add_ps(total[i], sum[i]);
   }
-  for (int i = 0; i < rows; i++)
-    for (int j = 0; j < 2 * panels; j++)
-      finish(g, total[i * 2 * panels + j], r->out[i], r->residual[i],
-          p * MOSHI_PANEL + 8 * j);
+  finishes[g->act](g, total, r, rows, vectors, p * MOSHI_PANEL);
 }
 
-#define TILE(rows, panels, ahead)                                                      \
+#define TILE(rows, panels)                                                             \
   static void tile_##rows##x##panels(const MoshiGemm *g, const Rows *r, int p)         \
   {                                                                                    \
-    tile(g, r, p, rows, panels, ahead);                                                \
+    tile(g, r, p, rows, panels);                                                       \
   }
-TILE(1, 1, AHEAD)
-TILE(1, 2, AHEAD)
-TILE(2, 1, AHEAD)
-TILE(2, 2, AHEAD)
-TILE(3, 1, AHEAD)
-TILE(4, 1, AHEAD)
-TILE(5, 1, 0)
-TILE(6, 1, 0)
+TILE(1, 1)
+TILE(1, 2)
+TILE(2, 1)
+TILE(2, 2)
+TILE(3, 1)
+TILE(4, 1)
+TILE(5, 1)
+TILE(6, 1)
 
-/* One or two rows: two panels at a time keep enough sums under way. */
-static void
-few_rows(const MoshiGemm *g, const Rows *r, int rows, int p0, int p1)
+static void (*const tiles[])(const MoshiGemm *, const Rows *, int) = {
+    tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1};
+
+/* -------------------------------------------------------------------- order */
+
+static const char *
+panel_at(const MoshiGemm *g, int p)
 {
-  int p = p0;
-  for (; p + 2 <= p1; p += 2)
-    (rows == 1 ? tile_1x2 : tile_2x2)(g, r, p);
-  if (p < p1)
-    (rows == 1 ? tile_1x1 : tile_2x1)(g, r, p);
+  return (const char *)(g->panels + (size_t)p * MOSHI_PANEL * g->n_in);
 }
 
+/* Rows that pass over all panels: a single tile of them, with panels from
+ * memory, or panels that stay cached. One or two rows take two panels at a time,
+ * to keep enough sums under way. */
 static void
-all_panels(const MoshiGemm *g, int r0, int rows, int p0, int p1)
+by_rows(const MoshiGemm *g, int r0, int rows, int p0, int p1)
 {
-  static void (*const tiles[])(const MoshiGemm *, const Rows *, int) = {
-      tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1};
-  Rows r;
+  Rows r = {.pace = MOSHI_PANEL * sizeof(float)};
+  int p = p0;
 
   locate(g, r0, rows, &r);
-  if (rows <= 2) {
-    few_rows(g, &r, rows, p0, p1);
-    return;
+  for (; rows <= 2 && p + 2 <= p1; p += 2) {
+    r.next = panel_at(g, p) + AHEAD;
+    (rows == 1 ? tile_1x2 : tile_2x2)(g, &r, p);
   }
-  for (int p = p0; p < p1; p++)
+  for (; p < p1; p++) {
+    r.next = panel_at(g, p) + AHEAD;
     tiles[rows - 1](g, &r, p);
+  }
 }
 
-/* Rows [r0,r1) in tiles, the last ones balanced: 4 and 4 rather than 6 and 2. */
-static void
-row_block(const MoshiGemm *g, int r0, int r1, int p0, int p1)
+/* The last two tiles are balanced: 4 and 4 rows rather than 6 and 2. */
+static int
+tile_rows(int left)
 {
-  while (r0 < r1) {
-    const int left = r1 - r0;
-    const int rows = left <= TILE_ROWS      ? left
-                     : left < 2 * TILE_ROWS ? (left + 1) / 2
-                                            : TILE_ROWS;
-    all_panels(g, r0, rows, p0, p1);
-    r0 += rows;
+  return left <= TILE_ROWS ? left : left < 2 * TILE_ROWS ? (left + 1) / 2 : TILE_ROWS;
+}
+
+/* A panel for all rows, while the tiles ask for their shares of the next one. */
+static void
+by_panels(const MoshiGemm *g, int r0, int r1, int p0, int p1)
+{
+  const int n = (r1 - r0 + TILE_ROWS - 1) / TILE_ROWS;
+  Rows r = {.pace = n <= MOST_ASKING ? (MOSHI_PANEL * sizeof(float) + n - 1) / n : 0};
+
+  for (int p = p0; p < p1; p++) {
+    r.next = panel_at(g, p + 1);
+    for (int row = r0, rows; row < r1; row += rows) {
+      rows = tile_rows(r1 - row);
+      locate(g, row, rows, &r);
+      tiles[rows - 1](g, &r, p);
+      r.next += r.pace * g->n_in;
+    }
   }
 }
 
@@ -158,10 +222,12 @@ moshi_avx2_gemm(const MoshiGemm *g, int r0, int r1, int p0, int p1)
 {
   const size_t weights = (size_t)(p1 - p0) * MOSHI_PANEL * g->n_in;
 
-  if (r1 - r0 <= TILE_ROWS || weights <= CACHED_PANELS) {
-    row_block(g, r0, r1, p0, p1);
+  if (r1 - r0 > TILE_ROWS && weights > CACHED_PANELS) {
+    by_panels(g, r0, r1, p0, p1);
     return;
   }
-  for (int p = p0; p < p1; p++)
-    row_block(g, r0, r1, p, p + 1);
+  for (int rows; r0 < r1; r0 += rows) {
+    rows = tile_rows(r1 - r0);
+    by_rows(g, r0, rows, p0, p1);
+  }
 }
