@@ -250,10 +250,19 @@ cpu_embed(MoshiDevice *d, float *y, size_t y_stride, const MoshiMatrix *table,
   }
 }
 
+/* y −= row `row` of a packed matrix. */
 static void
-cpu_quantize(MoshiDevice *d, const MoshiMatrix *codebook, const MoshiMatrix *table,
-    const float *half_norms, float *residual, float *scores, int32_t *codes,
-    size_t code_stride, int n)
+subtract_row(float *y, const MoshiMatrix *m, int row)
+{
+  const float *panel =
+      (const float *)m->data + (size_t)(row / MOSHI_PANEL) * MOSHI_PANEL * m->cols;
+  for (int c = 0; c < m->cols; c++)
+    y[c] -= panel[c * MOSHI_PANEL + row % MOSHI_PANEL];
+}
+
+static void
+cpu_quantize(MoshiDevice *d, const MoshiMatrix *codebook, const float *half_norms,
+    float *residual, float *scores, int32_t *codes, size_t code_stride, int n)
 {
   const MoshiKernels *k = &moshi_cpu(d)->k;
   const int rows = codebook->rows, dim = codebook->cols;
@@ -266,13 +275,11 @@ cpu_quantize(MoshiDevice *d, const MoshiMatrix *codebook, const MoshiMatrix *tab
                           .steps = 1,
                       });
   for (int i = 0; i < n; i++) {
-    float *score = scores + (size_t)i * rows, *r = residual + (size_t)i * dim;
+    float *score = scores + (size_t)i * rows;
     for (int j = 0; j < rows; j++)
       score[j] = half_norms[j] - score[j];
     const int code = k->argmin(score, rows);
-    const float *entry = (const float *)table->data + (size_t)code * dim;
-    for (int j = 0; j < dim; j++)
-      r[j] -= entry[j];
+    subtract_row(residual + (size_t)i * dim, codebook, code);
     codes[i * code_stride] = code;
   }
 }

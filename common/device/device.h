@@ -138,12 +138,10 @@ typedef struct {
   void (*embed)(MoshiDevice *d, float *y, size_t y_stride, const MoshiMatrix *table,
       const int32_t *tokens, size_t token_stride, int n);
   /* One level of residual quantization: codes[i·code_stride] = argmin over rows
-   * of |table_row − residual|² (by half_norms[row] − row·residual), then
-   * residual[i] −= table_row. scores: scratch [n][table->rows]. `codebook` is
-   * packed, `table` the same values row-major f32. */
-  void (*quantize)(MoshiDevice *d, const MoshiMatrix *codebook,
-      const MoshiMatrix *table, const float *half_norms, float *residual, float *scores,
-      int32_t *codes, size_t code_stride, int n);
+   * of |row − residual|² (by half_norms[row] − row·residual), then residual[i] −=
+   * row. codebook is packed; scores: scratch [n][codebook->rows]. */
+  void (*quantize)(MoshiDevice *d, const MoshiMatrix *codebook, const float *half_norms,
+      float *residual, float *scores, int32_t *codes, size_t code_stride, int n);
   /* tokens[i·token_stride] = drawn from logits [n][size] (see sampler.h). */
   void (*sample)(MoshiDevice *d, const float *logits, int n, int size,
       const MoshiDraw *draws, int32_t *tokens, size_t token_stride);

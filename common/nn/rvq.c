@@ -106,10 +106,9 @@ load_level(MoshiRvq *r, MoshiLoader *l, const char *prefix, int level)
   const MoshiTensor *sum = moshi_load_tensor(l, name, 2, dims);
   if (!usage || !sum || !l->device)
     return;
-  MoshiCodebook *b = &r->levels[level];
   float *rows = make_rows(sum, usage, r->bins, r->q_dim);
-  if (!rows || !upload_table(b, l->device, rows, r->bins, r->q_dim) ||
-      (r->encoder && !upload_search(b, l->device, rows, r->bins, r->q_dim)))
+  if (!rows || !(r->encoder ? upload_search : upload_table)(
+                   &r->levels[level], l->device, rows, r->bins, r->q_dim))
     moshi_load_no_memory(l, name);
   g_free(rows);
 }
@@ -154,8 +153,8 @@ moshi_rvq_encode(const MoshiRvq *r, MoshiDevice *d, const float *x, float *resid
   d->ops->linear(d, &project);
   for (int i = 0; i < n_levels; i++) {
     const MoshiCodebook *b = &r->levels[i];
-    d->ops->quantize(d, &b->search, &b->table, b->half_norms, residual, scores,
-        codes + i, code_stride, n);
+    d->ops->quantize(
+        d, &b->search, b->half_norms, residual, scores, codes + i, code_stride, n);
   }
 }
 

@@ -5,9 +5,9 @@
 #include "loader.h"
 
 typedef struct {
-  MoshiMatrix search; /* [bins][q_dim] packed; encoder only */
-  MoshiMatrix table;  /* [bins][q_dim] row-major f32 */
-  float *half_norms;  /* [bins], |row|²/2; encoder only */
+  MoshiMatrix search; /* [bins][q_dim] packed, of an encoder */
+  float *half_norms;  /* [bins], |row|²/2, of an encoder */
+  MoshiMatrix table;  /* [bins][q_dim] row-major f32, of a decoder */
 } MoshiCodebook;
 
 typedef struct {
