@@ -188,6 +188,29 @@ test_header_hostile (void)
   }
 }
 
+/* A later edition may have more fields, before the checksum. */
+static void
+test_header_longer (void)
+{
+  const gsize size = sizeof header_example + 20;
+  guint8 data[sizeof header_example + 20] = { 0 };
+  guint32 crc = 0xffffffff;
+  MimiFileHeader header;
+
+  memcpy (data, header_example, sizeof header_example - 4);
+  data[10] = size;
+  data[sizeof header_example] = 42;
+  for (gsize i = 0; i < size - 4; i++)
+    for (gint bit = 0; bit < 8; bit++)
+      crc = crc >> 1 ^ (((crc ^ data[i] >> bit) & 1) ? 0xedb88320 : 0);
+  for (gint i = 0; i < 4; i++)
+    data[size - 4 + i] = ~crc >> (8 * i);
+  g_assert_cmpint (read_header (data, size - 1, &header), ==, MIMI_FILE_SHORT);
+  g_assert_cmpint (read_header (data, size, &header), ==, MIMI_FILE_OK);
+  g_assert_cmpuint (header.header_size, ==, size);
+  g_assert_cmpuint (header.codebooks, ==, 8);
+}
+
 static void
 test_header_version (void)
 {
@@ -213,6 +236,7 @@ main (int argc, char **argv)
   g_test_add_func ("/header/short", test_header_short);
   g_test_add_func ("/header/damaged", test_header_damaged);
   g_test_add_func ("/header/hostile", test_header_hostile);
+  g_test_add_func ("/header/longer", test_header_longer);
   g_test_add_func ("/header/version", test_header_version);
   return g_test_run ();
 }
