@@ -1,7 +1,10 @@
 /* Counts physical cores: two hyper-threads of one core share its multipliers
- * and its way to memory, so that a second thread there only adds waiting. */
+ * and its way to memory, so that a second thread there only adds waiting. A
+ * container may see all cores of its machine and yet be given the time of two;
+ * more threads than that are put to sleep in the middle of a frame. */
 #include "cores.h"
 
+#include <limits.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -25,6 +28,23 @@ first_sibling(int cpu)
   return first;
 }
 
+/* Whole CPUs of the control group's share of time, INT_MAX without a limit. */
+static int
+quota(void)
+{
+  long long time, period;
+  int cores = INT_MAX;
+
+  FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r");
+  if (!file)
+    return cores;
+  if (fscanf(file, "%lld %lld", &time, &period) == 2 && time > 0 && period > 0 &&
+      time / period < INT_MAX)
+    cores = (int)((time + period - 1) / period);
+  fclose(file);
+  return cores;
+}
+
 int
 moshi_cores(void)
 {
@@ -43,5 +63,8 @@ moshi_cores(void)
       cores++;
     }
   }
+  const int most = quota();
+  if (cores > most)
+    cores = most;
   return cores > 0 ? cores : 1;
 }
