@@ -123,21 +123,12 @@ static size_t
 place_all(MimiDecoder *s, size_t batch)
 {
   const MimiConfig *c = &s->w->config;
-  struct {
-    void **p;
-    size_t floats;
-  } parts[] = {
-      {(void **)&s->sum, c->q_dim},
-      {(void **)&s->latent, c->dimension},
-      {(void **)&s->before, c->dimension},
-      {(void **)&s->repeated, (size_t)c->steps * c->dimension},
-      {(void **)&s->codes, c->n_q},
-  };
-  size_t used = 0;
-  for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
-    *parts[i].p = s->memory ? s->memory + used : NULL;
-    used += (batch * parts[i].floats + 15) & ~(size_t)15;
-  }
+  size_t used = 0, dim = c->dimension;
+  s->sum = mimi_place(s->memory, &used, batch * c->q_dim);
+  s->latent = mimi_place(s->memory, &used, batch * dim);
+  s->before = mimi_place(s->memory, &used, batch * dim);
+  s->repeated = mimi_place(s->memory, &used, batch * c->steps * dim);
+  s->codes = (int32_t *)mimi_place(s->memory, &used, batch * c->n_q);
   return used;
 }
 

@@ -101,21 +101,13 @@ static size_t
 place_all(MimiEncoder *e, size_t batch)
 {
   const MimiConfig *c = &e->w->config;
-  struct {
-    void **p;
-    size_t floats;
-  } parts[] = {
-      {(void **)&e->window, moshi_conv_window_size(&e->w->downsample, c->steps)},
-      {(void **)&e->latent, c->dimension},
-      {(void **)&e->residual, c->q_dim},
-      {(void **)&e->scores, c->bins},
-      {(void **)&e->codes, e->codebooks},
-  };
   size_t used = 0;
-  for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
-    *parts[i].p = e->memory ? e->memory + used : NULL;
-    used += (batch * parts[i].floats + 15) & ~(size_t)15;
-  }
+  size_t window = moshi_conv_window_size(&e->w->downsample, c->steps);
+  e->window = mimi_place(e->memory, &used, batch * window);
+  e->latent = mimi_place(e->memory, &used, batch * c->dimension);
+  e->residual = mimi_place(e->memory, &used, batch * c->q_dim);
+  e->scores = mimi_place(e->memory, &used, batch * c->bins);
+  e->codes = (int32_t *)mimi_place(e->memory, &used, batch * e->codebooks);
   return used;
 }
 

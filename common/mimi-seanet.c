@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "mimi-stream.h"
 
 /* Bytes of a block's rows: about what is left of a small second-level cache beside the
  * weights. */
@@ -222,16 +223,6 @@ block_rows(const MimiSeanet *s, const MimiSection *section, int rows, int batch)
   return section->hop;
 }
 
-/* Places `floats` in a block of memory that is still being measured when it is
- * NULL. */
-static float *
-place(float *memory, size_t *used, size_t floats)
-{
-  float *p = memory ? memory + *used : NULL;
-  *used += (floats + 15) & ~(size_t)15;
-  return p;
-}
-
 static size_t
 place_all(MimiSeanetWork *w, const MimiSeanet *s, size_t batch)
 {
@@ -239,7 +230,7 @@ place_all(MimiSeanetWork *w, const MimiSeanet *s, size_t batch)
   BlockSize most = {0};
   for (int i = 0; i <= s->n_sections; i++) {
     int channels = i ? section_out(s, &s->sections[i - 1]) : s->in;
-    w->rows[i] = place(w->memory, &used, batch * w->n_rows[i] * channels);
+    w->rows[i] = mimi_place(w->memory, &used, batch * w->n_rows[i] * channels);
   }
   for (int i = 0; i < s->n_sections; i++) {
     BlockSize size = block_size(s, &s->sections[i], w->block[i]);
@@ -248,10 +239,10 @@ place_all(MimiSeanetWork *w, const MimiSeanet *s, size_t batch)
     most.hidden = MAX(most.hidden, size.hidden);
     most.taps = MAX(most.taps, size.taps);
   }
-  w->x = place(w->memory, &used, batch * most.x);
-  w->window = place(w->memory, &used, batch * most.window);
-  w->hidden = place(w->memory, &used, batch * most.hidden);
-  w->taps = place(w->memory, &used, batch * most.taps);
+  w->x = mimi_place(w->memory, &used, batch * most.x);
+  w->window = mimi_place(w->memory, &used, batch * most.window);
+  w->hidden = mimi_place(w->memory, &used, batch * most.hidden);
+  w->taps = mimi_place(w->memory, &used, batch * most.taps);
   return used;
 }
 

@@ -71,3 +71,11 @@ mimi_stream_zero(const MimiStream *s, float *y, int rows, int width)
   MoshiView to = {y, (size_t)rows * width, width}, from = {(float *)zeros(s), 0, 0};
   s->d->ops->act(s->d, MOSHI_ACT_NONE, to, from, s->active.n, rows, width);
 }
+
+float *
+mimi_place(float *memory, size_t *used, size_t floats)
+{
+  float *p = memory ? memory + *used : NULL;
+  *used += (floats + 15) & ~(size_t)15;
+  return p;
+}

@@ -24,4 +24,7 @@ void mimi_stream_reset(MimiStream *s, int slot);
 /* y [n][rows][width] = 0. */
 void mimi_stream_zero(const MimiStream *s, float *y, int rows, int width);
 
+/* Takes `floats`, aligned, of memory that is still being measured when it is NULL. */
+float *mimi_place(float *memory, size_t *used, size_t floats);
+
 #endif
