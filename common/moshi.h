@@ -67,7 +67,8 @@ typedef struct MoshiModel MoshiModel;
 enum {
   MOSHI_PART_ENCODER = 1 << 0, /* Mimi, PCM to codes */
   MOSHI_PART_DECODER = 1 << 1, /* Mimi, codes to PCM */
-  MOSHI_PART_LM = 1 << 2,      /* the language model and its tokenizer */
+  MOSHI_PART_LM = 1 << 2,      /* the language model */
+  MOSHI_PART_TEXT = 1 << 3,    /* its tokenizer, for MoshiText; only with the LM */
 };
 
 typedef struct {

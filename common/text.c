@@ -27,7 +27,7 @@ moshi_text_new(MoshiModel *model, MoshiError *error)
   const MoshiTokenizer *tokenizer = moshi_model_tokenizer(model);
   if (!tokenizer) {
     moshi_fail(error, MOSHI_ERROR_ARGUMENT,
-        "the model was opened without its language model, so it has no tokenizer");
+        "the model was opened without MOSHI_PART_TEXT, so it has no tokenizer");
     return NULL;
   }
   size_t longest = 0;

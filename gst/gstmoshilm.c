@@ -1229,7 +1229,8 @@ gst_moshi_lm_init (GstMoshiLm * self)
   s->drain_frames = DEFAULT_DRAIN_FRAMES;
   s->post_messages = TRUE;
   self->step_latency = GST_CLOCK_TIME_NONE;
-  gst_moshi_model_init (&self->model, GST_ELEMENT (self), MOSHI_PART_LM);
+  gst_moshi_model_init (&self->model, GST_ELEMENT (self),
+      MOSHI_PART_LM | MOSHI_PART_TEXT);
   self->combiner = gst_flow_combiner_new ();
 
   self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");

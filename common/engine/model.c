@@ -307,7 +307,7 @@ open_lm(MoshiModel *m, MoshiError *error)
   if (unused)
     moshi_log(MOSHI_LOG_WARNING, "%s: %zu tensors are not used, the first is \"%s\"",
         m->files.lm, n_unused, unused);
-  if (!m->invention.source) {
+  if (m->files.tokenizer) {
     m->tokenizer = moshi_tokenizer_open(m->files.tokenizer, c->text_card, error);
     if (!m->tokenizer)
       return error->status;
@@ -348,8 +348,10 @@ invent_files(MoshiModel *m, MoshiError *error)
 static int
 open_model(MoshiModel *m, const char *name, MoshiError *error)
 {
-  unsigned all = MOSHI_PART_ENCODER | MOSHI_PART_DECODER | MOSHI_PART_LM;
-  if (!m->parts || (m->parts & ~all))
+  unsigned all =
+      MOSHI_PART_ENCODER | MOSHI_PART_DECODER | MOSHI_PART_LM | MOSHI_PART_TEXT;
+  bool text_alone = (m->parts & MOSHI_PART_TEXT) && !wants(m, PART_LM);
+  if (!m->parts || (m->parts & ~all) || text_alone)
     return moshi_fail(error, MOSHI_ERROR_ARGUMENT, "parts must name parts of a model");
   if (m->threads < 0 || m->threads > 1024)
     return moshi_fail(

@@ -292,7 +292,7 @@ find_config(const Source *s, MoshiModelFiles *files, unsigned parts, MoshiError 
 }
 
 static int
-find_lm(const Source *s, MoshiModelFiles *files, MoshiError *error)
+find_lm(const Source *s, MoshiModelFiles *files, unsigned parts, MoshiError *error)
 {
   const MoshiLmConfig *config = files->lm_config;
   int status = 0;
@@ -308,7 +308,7 @@ find_lm(const Source *s, MoshiModelFiles *files, MoshiError *error)
   }
   if (status == 0)
     status = check_suffix(files->lm, error);
-  if (status == 0)
+  if (status == 0 && (parts & MOSHI_PART_TEXT))
     status = source_find(
         s, config->tokenizer_name, "tokenizer_name", &files->tokenizer, error);
   return status;
@@ -404,7 +404,7 @@ moshi_model_files_find(
     status = find_config(&source, files, parts, error);
   }
   if (status == 0 && (parts & MOSHI_PART_LM))
-    status = find_lm(&source, files, error);
+    status = find_lm(&source, files, parts, error);
   if (status == 0 && (parts & PART_MIMI))
     status = find_mimi(&source, files, error);
   source_clear(&source);

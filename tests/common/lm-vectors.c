@@ -79,7 +79,7 @@ open_test_model(const char *name, int threads)
   MoshiError error;
   char *path = g_canonicalize_filename(name, g_getenv("MOSHI_TEST_VECTORS"));
   MoshiModelOptions options = {
-      .model = path, .parts = MOSHI_PART_LM, .device = "cpu", .threads = threads};
+      .model = path, .parts = MOSHI_PART_LM | MOSHI_PART_TEXT, .device = "cpu", .threads = threads};
   MoshiModel *model = moshi_model_open(&options, &error);
   if (!model || moshi_model_load(model, NULL, NULL, &error))
     g_error("%s: %s", path, error.message);

@@ -43,6 +43,18 @@ test_info(void)
   moshi_model_unref(m);
 }
 
+/* A language model steps without its tokenizer; only text needs it. */
+static void
+test_no_tokenizer(void)
+{
+  MoshiError error = {0};
+  MoshiModel *m = open_tiny(MOSHI_PART_LM);
+  g_assert_cmpint(moshi_model_load(m, NULL, NULL, NULL), ==, 0);
+  g_assert_null(moshi_text_new(m, &error));
+  g_assert_nonnull(strstr(error.message, "MOSHI_PART_TEXT"));
+  moshi_model_unref(m);
+}
+
 static void
 test_shared(void)
 {
@@ -150,6 +162,8 @@ test_arguments(void)
   } cases[] = {
       {{.model = "/nonexistent", .parts = 0}, MOSHI_ERROR_ARGUMENT, "parts"},
       {{.model = "/nonexistent", .parts = 64}, MOSHI_ERROR_ARGUMENT, "parts"},
+      {{.model = "/nonexistent", .parts = MOSHI_PART_TEXT}, MOSHI_ERROR_ARGUMENT,
+          "parts"},
       {{.model = "/nonexistent", .parts = 1, .threads = -1}, MOSHI_ERROR_ARGUMENT,
           "threads"},
       {{.model = "/nonexistent", .parts = 1}, MOSHI_ERROR_NOT_FOUND, "/nonexistent"},
@@ -170,6 +184,7 @@ main(int argc, char **argv)
 {
   g_test_init(&argc, &argv, NULL);
   g_test_add_func("/engine/info", test_info);
+  g_test_add_func("/engine/no-tokenizer", test_no_tokenizer);
   g_test_add_func("/engine/shared", test_shared);
   g_test_add_func("/engine/cancel", test_cancel);
   g_test_add_func("/engine/concurrent", test_concurrent);

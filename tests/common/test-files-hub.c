@@ -7,7 +7,7 @@
 
 #include "files/hub.h"
 
-#define LM MOSHI_PART_LM
+#define LM (MOSHI_PART_LM | MOSHI_PART_TEXT)
 #define MIMI (MOSHI_PART_ENCODER | MOSHI_PART_DECODER)
 #define COMMIT "0123456789abcdef0123456789abcdef01234567"
 

@@ -49,7 +49,9 @@ model_path (const gchar * checkpoint)
 static void
 ask_model (LmHarness * lm, const gchar * path)
 {
-  MoshiModelOptions options = {.model = path,.parts = MOSHI_PART_LM };
+  MoshiModelOptions options = {.model = path,
+    .parts = MOSHI_PART_LM | MOSHI_PART_TEXT
+  };
   MoshiError error;
   MoshiModel *model = moshi_model_open (&options, &error);
 

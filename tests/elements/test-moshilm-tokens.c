@@ -32,7 +32,9 @@ text_of (const Case * c, const Table * tokens)
 {
   gchar *path = g_build_filename (g_getenv ("MOSHI_TEST_VECTORS"),
       c->checkpoint, NULL);
-  MoshiModelOptions options = {.model = path,.parts = MOSHI_PART_LM };
+  MoshiModelOptions options = {.model = path,
+    .parts = MOSHI_PART_LM | MOSHI_PART_TEXT
+  };
   MoshiError error;
   MoshiModel *model = moshi_model_open (&options, &error);
   MoshiText *text;

@@ -209,7 +209,9 @@ expected_text (const MoshiCheckpoint * file)
   gchar *path = g_build_filename (g_getenv ("MOSHI_TEST_VECTORS"), "stt-mini",
       NULL);
   const MoshiTensor *tokens = moshi_checkpoint_find (file, "text");
-  MoshiModelOptions options = {.model = path,.parts = MOSHI_PART_LM };
+  MoshiModelOptions options = {.model = path,
+    .parts = MOSHI_PART_LM | MOSHI_PART_TEXT
+  };
   MoshiError error;
   MoshiModel *model = moshi_model_open (&options, &error);
   GString *all = g_string_new (NULL);
