@@ -280,7 +280,7 @@ make_context(const Command *command, Replay *r)
       {"greedy", 'g', 0, G_OPTION_ARG_NONE, &r->greedy, "Always the best token", NULL},
       {"seed", 's', 0, G_OPTION_ARG_STRING, &r->seed, "Of the sampling (default: 0)",
           "N"},
-      {"condition", 'c', 0, G_OPTION_ARG_STRING_ARRAY, &r->conditions,
+      {"condition", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &r->conditions,
           "A condition of the model; may be repeated", "NAME=VALUE"},
       {"cfg", 0, 0, G_OPTION_ARG_DOUBLE, &r->cfg,
           "Classifier-free guidance (default: 1, none)", "COEF"},
