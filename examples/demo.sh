@@ -23,6 +23,7 @@ END
 }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/examples/packages.sh"
 build=$root/build-demo
 live=
 in=
@@ -42,31 +43,6 @@ if [ "$live" ]; then
     gstreamer1.0-alsa"
 fi
 
-installed() {
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
-}
-
-install_missing() {
-  missing=
-  for package in $packages; do
-    installed "$package" || missing="$missing $package"
-  done
-  [ "$missing" ] || return 0
-  echo "Installing:$missing"
-  sudo=
-  if [ "$(id -u)" != 0 ]; then
-    if ! command -v sudo >/dev/null; then
-      echo "Not root, and there is no sudo. As root: apt-get install$missing" >&2
-      exit 1
-    fi
-    sudo=sudo
-  fi
-  # A fresh machine has no package lists, an old one has stale ones.
-  $sudo apt-get -qq update
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install \
-    --no-install-recommends $missing >/dev/null
-}
-
 # Ninja sees by itself when there is nothing to do.
 compile() {
   [ -f "$build/build.ninja" ] ||
@@ -75,11 +51,8 @@ compile() {
   ninja -C "$build"
 }
 
-if command -v apt-get >/dev/null; then
-  install_missing
-else
-  echo "Not a Debian: this needs the equivalents of" $packages
-fi
+# shellcheck disable=SC2086 # a list of names
+install_packages $packages
 
 [ -f "$build/build.ninja" ] || echo "Building in $build"
 mkdir -p "$build"
