@@ -54,6 +54,10 @@ work=$root/build-tests
 counts=$work/counts
 jobs=$(nproc)
 
+# Tests by name, for what would be too slow or too alike on all of them.
+threaded="pool engine lm-streams mimi-streams"
+checked_by_valgrind="engine text mimienc moshilm-tokens"
+
 # ---------------------------------------------------------------- counting
 
 # check NAME COMMAND…: one test; 77 means skipped, and its last line says why.
@@ -190,14 +194,16 @@ part_threads() {
     return
   check "what TSan must know of GLib" gcc -Wall -Werror -shared -fPIC \
     -o "$work/tsan-glib.so" tests/tools/tsan-glib.c || return
+  # shellcheck disable=SC2086
   TSAN_OPTIONS="halt_on_error=1" \
-    tests "$work/tsan" tsan --suite threads -t 10 \
+    tests "$work/tsan" tsan $threaded -t 10 \
     --wrapper "env LD_PRELOAD=$work/tsan-glib.so"
 }
 
 part_valgrind() {
   build "$work/gcc" --buildtype=debugoptimized || return
-  tests "$work/gcc" valgrind --suite valgrind --wrapper="valgrind -q \
+  # shellcheck disable=SC2086
+  tests "$work/gcc" valgrind $checked_by_valgrind --wrapper="valgrind -q \
     --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
     --suppressions=/usr/share/glib-2.0/valgrind/glib.supp" -t 30
 }

@@ -40,7 +40,7 @@ def settings(sizes):
 def mimi_sizes(r):
     heads = r.choice([1, 2, 3, 4])
     width = heads * r.choice([6, 8, 10, 16])
-    return dict(dimension=width, num_heads=heads, n_filters=r.choice([2, 5, 8]), num_layers=r.choice([1, 2, 3]),
+    return dict(dimension=width, num_heads=heads, n_filters=r.choice([2, 6, 8]), num_layers=r.choice([1, 2, 3]),
                 context=r.randint(3, 60), dim_feedforward=r.randint(20, 150), q_dim=r.randint(3, 24),
                 n_q=r.choice([8, 9, 16]), bins=r.choice([17, 64, 100, 256]), kernel_size=r.choice([3, 5, 7]),
                 residual_kernel_size=r.choice([2, 3, 4]), last_kernel_size=r.choice([1, 3, 5]),
