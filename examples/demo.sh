@@ -19,12 +19,14 @@ voice is written to a file.
                kyutai/moshika-pytorch-bf16 (default: the tiny model in the box)
   --device D   auto, cpu, cuda, cuda:N
   --threads N  threads to compute with
+
+Builds in build-demo/, or in the folder that DEMO_BUILD names in the environment.
 END
 }
 
 root=$(cd "$(dirname "$0")/.." && pwd)
+build=${DEMO_BUILD:-$root/build-demo}
 . "$root/examples/packages.sh"
-build=$root/build-demo
 live=
 in=
 for arg; do
@@ -51,7 +53,7 @@ compile() {
   ninja -C "$build"
 }
 
-# shellcheck disable=SC2086 # a list of names
+# shellcheck disable=SC2086 # words to be split
 install_packages $packages
 
 [ -f "$build/build.ninja" ] || echo "Building in $build"

@@ -60,21 +60,20 @@ sound_devices_work (void)
   return missing == NULL;
 }
 
-/* The buffers of a device are 200 ms long unless one asks. */
+/* A sink plays what it has buffered, 200 ms unless one asks for less: that is
+ * delay. A source's buffer is only room, for when the machine is busy. */
 static void
 on_element_added (GstBin * bin, GstBin * sub_bin, GstElement * element,
     gpointer user_data)
 {
-  GObjectClass *klass = G_OBJECT_GET_CLASS (element);
-
-  if (g_object_class_find_property (klass, "buffer-time")
-      && g_object_class_find_property (klass, "latency-time"))
-    g_object_set (element, "buffer-time", (gint64) 60000, "latency-time",
-        (gint64) 10000, NULL);
+  if (GST_OBJECT_FLAG_IS_SET (element, GST_ELEMENT_FLAG_SINK) &&
+      g_object_class_find_property (G_OBJECT_GET_CLASS (element),
+          "buffer-time"))
+    g_object_set (element, "buffer-time", (gint64) 80000, NULL);
 }
 
 void
-keep_device_buffers_short (GstElement * pipeline)
+keep_playback_short (GstElement * pipeline)
 {
   g_signal_connect (pipeline, "deep-element-added",
       G_CALLBACK (on_element_added), NULL);

@@ -7,7 +7,7 @@
  * to do if not. */
 gboolean sound_devices_work (void);
 
-/* Of every sound device that comes into the pipeline. */
-void keep_device_buffers_short (GstElement * pipeline);
+/* Asks every loudspeaker that comes into the pipeline for a short buffer. */
+void keep_playback_short (GstElement * pipeline);
 
 #endif

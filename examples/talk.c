@@ -14,28 +14,35 @@
 
 #include "devices.h"
 
-/* 16-bit samples without dither: the same question gives the same file. */
+/* The model does not hear its very first frame; so it gets it twice, as the
+ * reference's file runner does. 16-bit samples without dither: the same
+ * question gives the same file. A queue on one of moshilm's branches lets both
+ * preroll. */
 #define FILE_PIPELINE \
   "filesrc name=in ! decodebin ! audioconvert ! audioresample " \
-  "! mimienc name=ears ! moshilm name=moshi ! mimidec name=voice " \
-  "! audioconvert dithering=none " \
+  "! mimienc name=ears ! moshilm name=moshi repeat-first-frame=true " \
+  "! mimidec name=voice ! audioconvert dithering=none " \
   "! audio/x-raw,format=S16LE ! wavenc ! filesink name=out " \
-  "moshi.text_src ! appsink name=text async=false sync=false"
+  "moshi.text_src ! queue ! appsink name=text async=false sync=false"
 
 /* Without echo cancelling Moshi hears itself in the microphone and answers
- * that. The canceller works at 48 kHz on short buffers, and its defaults
- * cancel next to nothing. Whatever lies in the queues is delay. */
+ * that. The canceller works at 48 kHz on short buffers, its defaults cancel
+ * next to nothing, and its noise suppression eats words. Whatever lies in the
+ * queues is delay. */
 #define LIVE_PIPELINE \
   "autoaudiosrc ! audioconvert ! audioresample " \
   "! audio/x-raw,format=S16LE,rate=48000,channels=1 ! queue " \
-  "! webrtcdsp gain-control=false delay-agnostic=true extended-filter=true " \
-  "echo-suppression-level=high ! audioconvert ! audioresample " \
+  "! webrtcdsp gain-control=false noise-suppression=false delay-agnostic=true " \
+  "extended-filter=true echo-suppression-level=high ! audioconvert ! audioresample " \
   "! mimienc name=ears ! moshilm name=moshi ! mimidec name=voice " \
   "! audioconvert ! audioresample " \
   "! audio/x-raw,format=S16LE,rate=48000,channels=1 " \
   "! audiobuffersplit output-buffer-duration=1/100 ! webrtcechoprobe " \
   "! queue ! autoaudiosink " \
   "moshi.text_src ! queue ! appsink name=text async=false"
+
+static gchar *model, *device, *threads, *in, *out;
+static gboolean live;
 
 typedef struct
 {
@@ -75,6 +82,9 @@ on_voice (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
   Talk *talk = user_data;
   GstClockTime duration = GST_BUFFER_DURATION (GST_PAD_PROBE_INFO_BUFFER (info));
 
+  /* Sound devices take a second or two before the first frame gets through. */
+  if (live && talk->spoken == 0)
+    g_print ("Moshi listens. Ctrl-C ends the conversation.\n");
   if (GST_CLOCK_TIME_IS_VALID (duration))
     talk->spoken += duration;
   return GST_PAD_PROBE_OK;
@@ -139,8 +149,8 @@ note_progress (Talk * talk, GstMessage * message)
     g_hash_table_remove (talk->loading, GST_MESSAGE_SRC (message));
 }
 
-/* In READY the elements have checked the model's files; then each loads its
- * part in a thread of its own, and says so on the bus. */
+/* In READY the elements have checked the model's files and load them in threads
+ * of their own; the bus tells when. */
 static gboolean
 load (Talk * talk)
 {
@@ -176,9 +186,6 @@ on_interrupt (gpointer user_data)
 }
 
 /* ---- main ---- */
-
-static gchar *model, *device, *threads, *in, *out;
-static gboolean live;
 
 static const GOptionEntry options[] = {
   {"in", 0, 0, G_OPTION_ARG_FILENAME, &in, "The question, any sound file",
@@ -220,7 +227,7 @@ configure (Talk * talk)
     set (talk, names[i], "threads", threads);
   }
   if (live)
-    keep_device_buffers_short (talk->pipeline);
+    keep_playback_short (talk->pipeline);
   else {
     set (talk, "in", "location", in);
     set (talk, "out", "location", out);
@@ -236,8 +243,6 @@ converse (Talk * talk)
 
   gst_bus_add_watch (bus, on_message, talk);
   g_unix_signal_add (SIGINT, on_interrupt, talk);
-  if (live)
-    g_print ("Speak; Ctrl-C ends the conversation.\n");
   gst_element_set_state (talk->pipeline, GST_STATE_PLAYING);
   g_main_loop_run (talk->loop);
   took = (g_get_monotonic_time () - started) / 1e6;

@@ -287,7 +287,7 @@ test_streams (void)
   const gchar *id_a, *id_b;
   guint group_a, group_b;
   const GstSegment *segment;
-  GstCaps *caps, *text_caps;
+  GstCaps *caps;
 
   lm_push_noise (lm, 0, 2, 0);
   a = sticky (lm->speech, GST_EVENT_STREAM_START);
@@ -306,9 +306,9 @@ test_streams (void)
   g_assert_cmpint (segment->format, ==, GST_FORMAT_TIME);
   gst_event_unref (a);
   caps = gst_pad_get_current_caps (lm->text->sinkpad);
-  text_caps = gst_caps_from_string ("text/x-raw, format=(string)utf8");
-  g_assert_true (gst_caps_is_strictly_equal (caps, text_caps));
-  gst_caps_unref (text_caps);
+  g_assert_true (gst_caps_is_strictly_equal (caps,
+          gst_static_caps_get (&(GstStaticCaps)
+              GST_STATIC_CAPS ("text/x-raw, format=(string)utf8"))));
   gst_caps_unref (caps);
   lm_harness_free (lm);
 }
@@ -581,21 +581,18 @@ test_stress (void)
   LmHarness *lm = mini (FALSE);
   GValue value = G_VALUE_INIT;
   GstHarnessThread *properties, *events, *latency;
-  GstEvent *reconfigure;
 
   g_value_init (&value, G_TYPE_FLOAT);
   g_value_set_float (&value, 0.5);
   properties = gst_harness_stress_property_start_full (lm->speech,
       "temperature", &value, 100);
-  reconfigure = gst_event_new_reconfigure ();
   events = gst_harness_stress_push_upstream_event_start_full (lm->speech,
-      reconfigure, 200);
+      gst_event_new_reconfigure (), 200);
   latency = gst_harness_stress_property_start_full (lm->speech, "latency",
       &(GValue) {G_TYPE_UINT64, {{.v_uint64 = GST_MSECOND}}}, 300);
   lm_push_noise (lm, 0, 200, 0);
   gst_harness_stress_thread_stop (properties);
   gst_harness_stress_thread_stop (events);
-  gst_event_unref (reconfigure);
   gst_harness_stress_thread_stop (latency);
   g_assert_cmpuint (gst_harness_buffers_received (lm->speech), ==, 199);
   g_value_unset (&value);
