@@ -101,7 +101,7 @@ mimi_file_header_read (const guint8 * data, gsize size,
 {
   *why = NULL;
   *need = MIMI_FILE_START_SIZE;
-  if (memcmp (data, MIMI_FILE_MAGIC, MIN (size, MIMI_FILE_MAGIC_SIZE)))
+  if (size && memcmp (data, MIMI_FILE_MAGIC, MIN (size, MIMI_FILE_MAGIC_SIZE)))
     return MIMI_FILE_NOT_MIMI;
   if (size < MIMI_FILE_START_SIZE)
     return MIMI_FILE_SHORT;
