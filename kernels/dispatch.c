@@ -69,6 +69,10 @@ moshi_kernels_init(MoshiKernels *k, unsigned mask)
   if (mask & MOSHI_CPU_AVX2)
     moshi_avx2_init(k);
 #endif
+#ifdef MOSHI_HAVE_NEON
+  if (mask & MOSHI_CPU_NEON)
+    moshi_neon_init(k);
+#endif
 }
 
 /* ---------------------------------------------------------------- weights */

@@ -5,5 +5,6 @@
 #include "kernels.h"
 
 void moshi_avx2_init(MoshiKernels *k);
+void moshi_neon_init(MoshiKernels *k);
 
 #endif

@@ -2,10 +2,6 @@
  * panels lives in registers while k runs; every output has one accumulator, so
  * that it is summed in the same order in a tile of any shape. Sums are taken in
  * blocks of K_BLOCK and the blocks then added, so that long sums lose less. */
-#include "avx2.h"
-
-#include <stdbool.h>
-
 enum {
   K_BLOCK = 512,
   TILE_ROWS = 6,
@@ -49,52 +45,50 @@ locate(const MoshiGemm *g, int r, int n, Rows *rows)
 
 /* -------------------------------------------------- bias, activation, store */
 
-/* `some`: the mask leaves lanes out. */
-INLINE __m256
-load_outputs(const float *x, bool some, __m256i mask)
+/* left < 8: only so many are outputs. */
+INLINE V
+load_outputs(const float *x, int left)
 {
-  return some ? _mm256_maskload_ps(x, mask) : load(x);
+  return left < 8 ? v_load_some(x, left) : v_load(x);
 }
 
 INLINE void
-finish_vector(const MoshiGemm *g, MoshiAct act, __m256 sum, const Rows *r, int i, int n,
-    bool some, __m256i mask)
+finish_vector(
+    const MoshiGemm *g, MoshiAct act, V sum, const Rows *r, int i, int n, int left)
 {
   if (g->bias)
-    sum = _mm256_add_ps(sum, load_outputs(g->bias + n, some, mask));
+    sum = v_add(sum, load_outputs(g->bias + n, left));
   sum = apply(act, sum);
   if (g->scale)
-    sum = _mm256_mul_ps(sum, load_outputs(g->scale + n, some, mask));
+    sum = v_mul(sum, load_outputs(g->scale + n, left));
   if (g->residual)
-    sum = _mm256_add_ps(load_outputs(r->residual[i] + n, some, mask), sum);
-  if (some)
-    _mm256_maskstore_ps(r->out[i] + n, mask, sum);
+    sum = v_add(load_outputs(r->residual[i] + n, left), sum);
+  if (left < 8)
+    v_store_some(r->out[i] + n, sum, left);
   else
-    store(r->out[i] + n, sum);
+    v_store(r->out[i] + n, sum);
 }
 
 /* sums [rows][vectors] of outputs n on. */
 INLINE void
-finish(const MoshiGemm *g, MoshiAct act, const __m256 *sums, const Rows *r, int rows,
+finish(const MoshiGemm *g, MoshiAct act, const V *sums, const Rows *r, int rows,
     int vectors, int n)
 {
   if (n + 8 * vectors <= g->n_out) {
     for (int i = 0; i < rows; i++)
       for (int j = 0; j < vectors; j++)
-        finish_vector(g, act, sums[i * vectors + j], r, i, n + 8 * j, false,
-            _mm256_setzero_si256());
+        finish_vector(g, act, sums[i * vectors + j], r, i, n + 8 * j, 8);
     return;
   }
-  for (int j = 0; j < vectors && n + 8 * j < g->n_out; j++) {
-    const __m256i mask = lanes(g->n_out - n - 8 * j);
+  for (int j = 0; j < vectors && n + 8 * j < g->n_out; j++)
     for (int i = 0; i < rows; i++)
-      finish_vector(g, act, sums[i * vectors + j], r, i, n + 8 * j, true, mask);
-  }
+      finish_vector(
+          g, act, sums[i * vectors + j], r, i, n + 8 * j, g->n_out - n - 8 * j);
 }
 
 #define FINISH(name, act)                                                              \
-  static void finish_##name(const MoshiGemm *g, const __m256 *sums, const Rows *r,     \
-      int rows, int vectors, int n)                                                    \
+  static void finish_##name(                                                           \
+      const MoshiGemm *g, const V *sums, const Rows *r, int rows, int vectors, int n)  \
   {                                                                                    \
     finish(g, act, sums, r, rows, vectors, n);                                         \
   }
@@ -107,7 +101,7 @@ FINISH(sigmoid, MOSHI_ACT_SIGMOID)
 FINISH(tanh, MOSHI_ACT_TANH)
 
 static void (*const finishes[])(
-    const MoshiGemm *, const __m256 *, const Rows *, int, int, int) = {finish_none,
+    const MoshiGemm *, const V *, const Rows *, int, int, int) = {finish_none,
     finish_elu, finish_gelu, finish_silu, finish_relu, finish_sigmoid, finish_tanh};
 
 /* ------------------------------------------------------------------- tiles */
@@ -120,29 +114,29 @@ tile(const MoshiGemm *g, const Rows *r, int p, int rows, int panels)
   const float *w = g->panels + p * panel_size;
   const char *next = r->next;
   const int vectors = 2 * panels, n = rows * vectors;
-  __m256 total[TILE_VECTORS];
+  V total[TILE_VECTORS];
 
   for (int i = 0; i < n; i++)
-    total[i] = _mm256_setzero_ps();
+    total[i] = v_set(0);
   for (int k0 = 0; k0 < g->n_in; k0 += K_BLOCK) {
     const int k1 = g->n_in - k0 < K_BLOCK ? g->n_in : k0 + K_BLOCK;
-    __m256 sum[TILE_VECTORS];
+    V sum[TILE_VECTORS];
     for (int i = 0; i < n; i++)
-      sum[i] = _mm256_setzero_ps();
+      sum[i] = v_set(0);
     for (int k = k0; k < k1; k++, next += r->pace)
       for (int j = 0; j < panels; j++) {
         const float *wk = w + j * panel_size + (size_t)k * MOSHI_PANEL;
-        const __m256 w0 = load(wk), w1 = load(wk + 8);
-        _mm_prefetch(next + j * panel_size * sizeof(float), _MM_HINT_T0);
+        const V w0 = v_load(wk), w1 = v_load(wk + 8);
+        __builtin_prefetch(next + j * panel_size * sizeof(float));
         for (int i = 0; i < rows; i++) {
-          const __m256 x = _mm256_broadcast_ss(r->in[i] + k);
-          __m256 *s = sum + i * vectors + 2 * j;
-          s[0] = _mm256_fmadd_ps(x, w0, s[0]);
-          s[1] = _mm256_fmadd_ps(x, w1, s[1]);
+          const V x = v_set(r->in[i][k]);
+          V *s = sum + i * vectors + 2 * j;
+          s[0] = v_fma(x, w0, s[0]);
+          s[1] = v_fma(x, w1, s[1]);
         }
       }
     for (int i = 0; i < n; i++)
-      total[i] = _mm256_add_ps(total[i], sum[i]);
+      total[i] = v_add(total[i], sum[i]);
   }
   finishes[g->act](g, total, r, rows, vectors, p * MOSHI_PANEL);
 }
@@ -217,8 +211,8 @@ by_panels(const MoshiGemm *g, int r0, int r1, int p0, int p1)
   }
 }
 
-void
-moshi_avx2_gemm(const MoshiGemm *g, int r0, int r1, int p0, int p1)
+static void
+tier_gemm(const MoshiGemm *g, int r0, int r1, int p0, int p1)
 {
   const size_t weights = (size_t)(p1 - p0) * MOSHI_PANEL * g->n_in;
 

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Usage: test-neon.sh SOURCE BUILD
+# The kernel check for ARM on another machine: cross-compiled, and run by qemu.
+# Skips where there is no cross compiler or no emulator.
+set -e
+kernels=$1/kernels
+cc=${AARCH64_CC:-aarch64-linux-gnu-gcc}
+for tool in "$cc" qemu-aarch64; do
+  command -v "$tool" >/dev/null || { echo "no $tool: skipped"; exit 77; }
+done
+dir=$(mktemp -d "$2/neon.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+
+# kernel and tool flags as in kernels/meson.build
+flags="-std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter
+  -Wno-missing-field-initializers -ffp-contract=off -DMOSHI_HAVE_NEON"
+for file in reference dispatch arm/neon; do
+  $cc -O3 -fno-math-errno -fno-trapping-math $flags -c "$kernels/$file.c" \
+    -o "$dir/$(basename "$file").o"
+done
+for file in check check_bench check_kernels; do
+  $cc -O2 $flags -c "$kernels/$file.c" -o "$dir/$file.o"
+done
+$cc -O2 $flags "$1/tests/kernels/test-kernels.c" "$dir"/*.o -static -lm -o "$dir/test"
+qemu-aarch64 "$dir/test" --seed 1 --rounds 60 --tier neon
