@@ -180,6 +180,51 @@ test_fewer_codebooks(void)
   moshi_model_unref(model);
 }
 
+typedef struct {
+  MoshiModel *model;
+  int kind;
+  uint16_t *codes;
+  float *pcm;
+} Talker;
+
+static gpointer
+talk(gpointer data)
+{
+  Talker *t = data;
+  float *sound = make_sound(t->kind);
+  t->codes = encode_alone(t->model, sound, FRAMES, CODEBOOKS, NULL, 0);
+  t->pcm = decode_alone(t->model, t->codes, FRAMES, CODEBOOKS);
+  g_free(sound);
+  return NULL;
+}
+
+/* Streams of one model in threads of their own, which share its pool. */
+static void
+test_many_threads(void)
+{
+  MoshiModel *model = open_mimi_model("mimi-mini", 2);
+  Talker alone[BATCH], together[BATCH];
+  GThread *threads[BATCH];
+  for (int i = 0; i < BATCH; i++) {
+    alone[i] = together[i] = (Talker){model, i};
+    talk(&alone[i]);
+  }
+  for (int i = 0; i < BATCH; i++)
+    threads[i] = g_thread_new("talker", talk, &together[i]);
+  for (int i = 0; i < BATCH; i++) {
+    g_thread_join(threads[i]);
+    g_assert_cmpmem(together[i].codes, FRAMES * CODEBOOKS * 2, alone[i].codes,
+        FRAMES * CODEBOOKS * 2);
+    g_assert_cmpmem(together[i].pcm, FRAMES * FRAME * sizeof(float), alone[i].pcm,
+        FRAMES * FRAME * sizeof(float));
+    g_free(alone[i].codes);
+    g_free(alone[i].pcm);
+    g_free(together[i].codes);
+    g_free(together[i].pcm);
+  }
+  moshi_model_unref(model);
+}
+
 /* A step that is refused leaves the stream as it was. */
 static void
 test_refused_codes(void)
@@ -309,6 +354,7 @@ main(int argc, char **argv)
     g_test_add_data_func(name, GINT_TO_POINTER(threads), test_decode_batch);
   }
   g_test_add_func("/mimi/fewer-codebooks", test_fewer_codebooks);
+  g_test_add_func("/mimi/many-threads", test_many_threads);
   g_test_add_func("/mimi/refused/codes", test_refused_codes);
   g_test_add_func("/mimi/refused/streams", test_refused_streams);
   g_test_add_func("/mimi/refused/missing-part", test_missing_part);
