@@ -197,8 +197,8 @@ part_valgrind() {
 }
 
 leaked() {
-  alive=$(cat "$work"/leaks/*.log | grep -c 'object-alive, type-name=(string)')
-  cat "$work"/leaks/*.log | grep 'object-alive, type-name=(string)' | head -n 40
+  alive=$(cat "$work"/leaks/*.log | grep -c 'object-alive, type-name=(string)[^%]')
+  cat "$work"/leaks/*.log | grep 'object-alive, type-name=(string)[^%]' | head -n 40
   [ "$alive" = 0 ]
 }
 

@@ -17,6 +17,15 @@ fixture_init (int *argc, char ***argv)
   g_test_init (argc, argv, NULL);
 }
 
+int
+fixture_run (void)
+{
+  int result = g_test_run ();
+
+  gst_deinit ();
+  return result;
+}
+
 gchar *
 fixture_path (const gchar * name)
 {

@@ -19,6 +19,8 @@
 
 /* Initialises GStreamer and GLib's tests; MOSHI_MODEL becomes the mini codec. */
 void fixture_init (int *argc, char ***argv);
+/* Runs the tests, and then ends GStreamer, so that the leaks tracer reports. */
+int fixture_run (void);
 /* A path below the directory of the vectors; to be freed. */
 gchar *fixture_path (const gchar * name);
 

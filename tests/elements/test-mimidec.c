@@ -762,5 +762,5 @@ main (int argc, char **argv)
   g_test_add_func ("/mimidec/eos-without-data", test_eos_without_data);
   g_test_add_func ("/mimidec/latency", test_latency);
   g_test_add_func ("/mimidec/tags", test_tags);
-  return g_test_run ();
+  return fixture_run ();
 }

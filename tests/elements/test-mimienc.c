@@ -625,5 +625,5 @@ main (int argc, char **argv)
   g_test_add_func ("/mimienc/caps-that-do-not-fit", test_caps_that_do_not_fit);
   g_test_add_func ("/mimienc/tags", test_tags);
   g_test_add_func ("/mimienc/presets", test_presets);
-  return g_test_run ();
+  return fixture_run ();
 }

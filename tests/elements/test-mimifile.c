@@ -409,5 +409,5 @@ main (int argc, char **argv)
   g_test_add_func ("/mimiparse/longer-header", test_parse_longer_header);
   g_test_add_func ("/mimiparse/queries", test_parse_queries);
   g_test_add_func ("/mimifile/round-trip", test_round_trip);
-  return g_test_run ();
+  return fixture_run ();
 }

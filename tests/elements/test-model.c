@@ -447,5 +447,5 @@ main (int argc, char **argv)
   g_test_add_func ("/model/cannot-open", test_cannot_open);
   g_test_add_func ("/model/no-model", test_no_model);
   g_test_add_func ("/steps/late", test_late_steps);
-  return g_test_run ();
+  return fixture_run ();
 }

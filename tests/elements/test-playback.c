@@ -346,7 +346,7 @@ main (int argc, char **argv)
   g_test_add_func ("/playback/lengths", test_lengths);
   g_test_add_func ("/playback/seek", test_seek);
   g_test_add_func ("/playback/garbage", test_garbage);
-  result = g_test_run ();
+  result = fixture_run ();
   remove_files ();
   return result;
 }
