@@ -8,6 +8,7 @@
 #include <glib.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "error.h"
 
 #define MAX_BATCH 4096
@@ -85,14 +86,32 @@ make_host(MoshiSession *s, const MoshiSessionOptions *options, MoshiError *error
   return moshi_lm_tokens_init(&s->tokens, c, batch, error);
 }
 
+/* On the CPU memory is promised before it is there; what would later end the
+ * process is refused now. */
+static int
+check_memory(const MoshiSession *s, int context, MoshiError *error)
+{
+  size_t bytes = moshi_transformer_cache_bytes(
+      &s->w->config.main, s->batch * s->branches, context);
+  uint64_t available = moshi_memory_available();
+  if (strcmp(s->d->ops->name, "cpu") || bytes <= available)
+    return 0;
+  return moshi_fail(error, MOSHI_ERROR_MEMORY,
+      "the attention of %d streams over %d steps needs %.1f GB of memory and %.1f GB "
+      "can be had; lower \"context\" or the number of streams",
+      s->batch, context, bytes / 1e9, available / 1e9);
+}
+
 static int
 make_device(MoshiSession *s, int context, MoshiError *error)
 {
   const MoshiLmConfig *c = &s->w->config;
   MoshiDevice *d = s->d;
   size_t batch = s->batch, rows = batch * s->branches, f = sizeof(float);
-  int status = moshi_transformer_state_init(
-      &s->main, &s->w->main, d, rows, 1, context ? context : c->main.context, error);
+  int status = check_memory(s, context, error);
+  if (!status)
+    status =
+        moshi_transformer_state_init(&s->main, &s->w->main, d, rows, 1, context, error);
   if (!status && c->dep_q)
     status = moshi_transformer_state_init(
         &s->depth, &s->w->depth, d, rows, 1, c->dep_q, error);
@@ -164,7 +183,8 @@ make(MoshiSession *s, const MoshiSessionOptions *options, MoshiError *error)
 {
   int status = make_host(s, options, error);
   if (!status)
-    status = make_device(s, options->context, error);
+    status = make_device(
+        s, options->context ? options->context : s->w->config.main.context, error);
   for (int b = 0; b < s->branches && !status; b++)
     status = make_conditions(s, options, b, error);
   return status;

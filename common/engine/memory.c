@@ -35,13 +35,18 @@ system_available(void)
   return n;
 }
 
-int
-moshi_memory_check(size_t bytes, const char *path, MoshiError *error)
+uint64_t
+moshi_memory_available(void)
 {
   guint64 available = system_available();
   available = MIN(available, read_number("/sys/fs/cgroup/memory.max"));
-  available =
-      MIN(available, read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+  return MIN(available, read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+}
+
+int
+moshi_memory_check(size_t bytes, const char *path, MoshiError *error)
+{
+  guint64 available = moshi_memory_available();
   if (bytes <= available)
     return 0;
   return moshi_fail(error, MOSHI_ERROR_MEMORY,

@@ -253,7 +253,7 @@ moshi_sin_embedding(float *out, int64_t position, const float *periods, int dim)
 
 /* ---------------------------------------------------------------- state */
 
-/* A product of sizes, in floats; SIZE_MAX once it overflows. */
+/* A product of sizes; SIZE_MAX once it overflows. */
 static size_t
 product(int n, const int64_t *factors)
 {
@@ -264,20 +264,40 @@ product(int n, const int64_t *factors)
   return total;
 }
 
-static float *
-alloc_floats(MoshiDevice *d, size_t n)
+size_t
+moshi_transformer_cache_bytes(const MoshiTransformerConfig *c, int batch, int context)
 {
-  return n <= SIZE_MAX / sizeof(float) ? d->ops->alloc(d, n * sizeof(float)) : NULL;
+  int64_t sizes[] = {
+      sizeof(float), 2, kv_heads(c), context, head_dim(c), batch, c->n_layers};
+  return product(G_N_ELEMENTS(sizes), sizes);
 }
 
-static int
-no_memory(
-    const MoshiTransformerState *s, MoshiDevice *d, size_t floats, MoshiError *error)
+static float *
+alloc_rows(MoshiDevice *d, const MoshiTransformerState *s, int64_t width)
 {
-  return moshi_fail(error, MOSHI_ERROR_MEMORY,
-      "no memory on %s for the attention of %d streams over %d steps (%.1f MB); lower "
-      "\"context\" or the number of streams",
-      d->description, s->batch, s->context, floats * sizeof(float) / 1e6);
+  int64_t sizes[] = {sizeof(float), s->batch, s->steps, width};
+  size_t bytes = product(G_N_ELEMENTS(sizes), sizes);
+  return bytes < SIZE_MAX ? d->ops->alloc(d, bytes) : NULL;
+}
+
+static bool
+alloc_scratch(MoshiTransformerState *s, const MoshiTransformer *t, MoshiDevice *d)
+{
+  const MoshiTransformerConfig *c = &t->config;
+  int hidden = max_hidden(t);
+  s->positions = g_new0(int64_t, s->batch);
+  s->row_positions = g_new0(int64_t, s->batch);
+  s->h = alloc_rows(d, s, c->dim);
+  s->attended = alloc_rows(d, s, c->dim);
+  /* Holds the gated product too, when queries, keys and values are done with. */
+  s->qkv = alloc_rows(d, s, MAX(qkv_width(c), hidden));
+  s->u = alloc_rows(d, s, c->gated ? 2 * (int64_t)hidden : hidden);
+  if (t->periods) {
+    s->sin = alloc_rows(d, s, c->dim);
+    s->sin_host = g_try_malloc_n((gsize)s->batch * s->steps, c->dim * sizeof(float));
+  }
+  return s->h && s->attended && s->qkv && s->u &&
+         (!t->periods || (s->sin && s->sin_host));
 }
 
 int
@@ -290,35 +310,17 @@ moshi_transformer_state_init(MoshiTransformerState *s, const MoshiTransformer *t
     return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
         "attention over %d steps cannot take %d steps at a time; raise \"context\"",
         context, steps);
-  int64_t slot[] = {2, kv_heads(c), context, head_dim(c)};
-  s->slot_stride = product(4, slot);
-  int64_t all[] = {s->slot_stride, batch, c->n_layers};
-  size_t cache = s->slot_stride < G_MAXINT64 ? product(3, all) : SIZE_MAX;
-  if (cache == SIZE_MAX || cache > SIZE_MAX / sizeof(float))
-    return no_memory(s, d, cache, error);
-  s->layer_stride = s->slot_stride * batch;
-
-  int64_t rows[] = {batch, steps, 1};
-  int hidden = max_hidden(t);
-  s->positions = g_new0(int64_t, batch);
-  s->row_positions = g_new0(int64_t, batch);
-  s->cache = alloc_floats(d, cache);
-  rows[2] = c->dim;
-  s->h = alloc_floats(d, product(3, rows));
-  s->attended = alloc_floats(d, product(3, rows));
-  /* Holds the gated product too, when queries, keys and values are done with. */
-  rows[2] = MAX(qkv_width(c), hidden);
-  s->qkv = alloc_floats(d, product(3, rows));
-  rows[2] = c->gated ? 2 * (int64_t)hidden : hidden;
-  s->u = alloc_floats(d, product(3, rows));
-  if (t->periods) {
-    rows[2] = c->dim;
-    s->sin = alloc_floats(d, product(3, rows));
-    s->sin_host = g_try_new(float, product(3, rows));
+  size_t cache = moshi_transformer_cache_bytes(c, batch, context);
+  if (cache < SIZE_MAX) {
+    s->layer_stride = cache / sizeof(float) / c->n_layers;
+    s->slot_stride = s->layer_stride / batch;
+    s->cache = d->ops->alloc(d, cache);
   }
-  if (!s->cache || !s->h || !s->qkv || !s->attended || !s->u ||
-      (t->periods && (!s->sin || !s->sin_host)))
-    return no_memory(s, d, cache, error);
+  if (!s->cache || !alloc_scratch(s, t, d))
+    return moshi_fail(error, MOSHI_ERROR_MEMORY,
+        "no memory on %s for the attention of %d streams over %d steps (%.1f MB); "
+        "lower \"context\" or the number of streams",
+        d->description, batch, context, cache / 1e6);
   return 0;
 }
 
@@ -367,14 +369,14 @@ moshi_transformer_set_cross(const MoshiTransformer *t, MoshiTransformerState *s,
   const MoshiTransformerConfig *c = &t->config;
   int dim = c->dim, hd = head_dim(c);
   if (!s->cross) {
-    int64_t sizes[] = {c->n_layers, s->batch, 2, length, dim};
-    size_t total = product(5, sizes);
-    s->cross = alloc_floats(d, total);
+    int64_t sizes[] = {sizeof(float), 2, length, dim, s->batch, c->n_layers};
+    size_t total = product(G_N_ELEMENTS(sizes), sizes);
+    s->cross = total < SIZE_MAX ? d->ops->alloc(d, total) : NULL;
     if (!s->cross)
       return moshi_fail(error, MOSHI_ERROR_MEMORY,
           "no memory on %s for the cross attention over %d steps (%.1f MB); give a "
           "shorter condition",
-          d->description, length, total * sizeof(float) / 1e6);
+          d->description, length, total / 1e6);
     s->cross_length = length;
     s->cross_slot_stride = (size_t)2 * length * dim;
     s->cross_layer_stride = s->cross_slot_stride * s->batch;

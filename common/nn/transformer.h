@@ -54,6 +54,9 @@ typedef struct {
   int64_t *row_positions; /* host scratch, [batch] */
 } MoshiTransformerState;
 
+/* Of keys and values; SIZE_MAX where the product overflows. */
+size_t moshi_transformer_cache_bytes(
+    const MoshiTransformerConfig *config, int batch, int context);
 /* context: size of the ring, steps ≤ context. *s must be freed in any case. */
 int moshi_transformer_state_init(MoshiTransformerState *s, const MoshiTransformer *t,
     MoshiDevice *d, int batch, int steps, int context, MoshiError *error);

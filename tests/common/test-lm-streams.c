@@ -271,6 +271,30 @@ test_context(void)
   close_lm_vector(v);
 }
 
+/* More memory than any machine has is refused in words, at once. */
+static void
+test_memory(void)
+{
+  char *dir = copy_with_context("lm-mini", 40, 1 << 20);
+  MoshiModel *model = open_test_model(dir, 1);
+  MoshiSessionOptions options;
+  MoshiError error;
+  moshi_session_options_init(&options, model);
+  options.batch = 4096;
+  g_assert_null(moshi_session_new(model, &options, &error));
+  g_assert_cmpint(error.status, ==, MOSHI_ERROR_MEMORY);
+  g_assert_true(g_str_has_prefix(error.message,
+      "the attention of 4096 streams over 1048576 steps needs 6597.1 GB of memory"));
+  g_assert_true(g_str_has_suffix(
+      error.message, "can be had; lower \"context\" or the number of streams"));
+  options.context = 40;
+  MoshiSession *s = moshi_session_new(model, &options, &error);
+  g_assert_nonnull(s);
+  moshi_session_free(s);
+  moshi_model_unref(model);
+  remove_copy(dir);
+}
+
 /* -------------------------------------------------------------- mistakes */
 
 static void
@@ -385,6 +409,7 @@ main(int argc, char **argv)
   }
   g_test_add_func("/lm/nobody-runs", test_nobody);
   g_test_add_func("/lm/context", test_context);
+  g_test_add_func("/lm/memory", test_memory);
   g_test_add_func("/lm/options", test_options);
   g_test_add_func("/lm/conditions", test_conditions);
   g_test_add_func("/lm/codes", test_codes);
