@@ -45,7 +45,7 @@ packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 python3-numpy
 packages_of() {
   case $1 in
     format) echo clang-format shellcheck indent ;;
-    clang | fuzz) echo clang ;;
+    clang | fuzz) echo clang libclang-rt-14-dev ;;
     valgrind) echo valgrind libglib2.0-dev ;;
   esac
 }
