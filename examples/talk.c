@@ -195,8 +195,7 @@ static const GOptionEntry options[] = {
   {"live", 0, 0, G_OPTION_ARG_NONE, &live,
       "Talk through microphone and loudspeaker", NULL},
   {"model", 0, 0, G_OPTION_ARG_STRING, &model,
-      "Directory, file, or hub repository such as "
-      "kyutai/moshika-pytorch-bf16", "MODEL"},
+      "Directory, file, or a repository in the hub's cache", "MODEL"},
   {"device", 0, 0, G_OPTION_ARG_STRING, &device,
       "auto, cpu, cuda, cuda:N", "DEVICE"},
   {"threads", 0, 0, G_OPTION_ARG_STRING, &threads,
