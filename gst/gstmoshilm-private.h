@@ -1,7 +1,8 @@
-/* Inside of moshilm. gstmoshilm.c is the element (properties, pads, events,
- * queries); moshilmtalk.c is the conversation (one step per 80 ms, what goes in
- * and what comes out); moshilmsession.c makes the library's session and applies
- * the properties to it; moshilmpace.c watches the clock. */
+/* Inside of moshilm, in the order of the data: moshilminput.c takes events and
+ * frames of tokens; moshilmtalk.c is the conversation, one step per 80 ms, over
+ * the library's session that moshilmsession.c makes, and moshilmpace.c watches
+ * the clock for it; moshilmoutput.c gives speech and text. gstmoshilm.c is the
+ * element around them, moshilmproperties.c its properties. */
 #ifndef GST_MOSHI_LM_PRIVATE_H
 #define GST_MOSHI_LM_PRIVATE_H
 
@@ -73,7 +74,7 @@ typedef struct
 /* What is known of a step whose frame has not come out yet. */
 typedef struct
 {
-  gint64 time;                  /* of the frame, ns in the segment; may be < 0 */
+  gint64 time;                  /* ns in the segment; may be < 0 */
   gboolean discont;
 } MoshiLmFrame;
 
@@ -120,14 +121,32 @@ struct _GstMoshiLm
   GstClockTime told;            /* monotonic time of the last QOS message */
 };
 
+#define MOSHI_LM_TOKEN_EOS 2    /* of the family's tokenizers */
+
+extern GstStaticPadTemplate moshi_lm_text_template;
+
+/* moshilmproperties.c */
+void moshi_lm_install_properties (GObjectClass * klass);
+void moshi_lm_settings_init (MoshiLmSettings * settings);
+void moshi_lm_set_property (GObject * object, guint id, const GValue * value,
+    GParamSpec * pspec);
+void moshi_lm_get_property (GObject * object, guint id, GValue * value,
+    GParamSpec * pspec);
+
+/* moshilminput.c */
+GstFlowReturn moshi_lm_input_chain (GstPad * pad, GstObject * parent,
+    GstBuffer * buffer);
+GstFlowReturn moshi_lm_input_event (GstPad * pad, GstObject * parent,
+    GstEvent * event);
+
 /* moshilmsession.c: makes what is missing of session, text and silence; waits
  * for the model. */
 GstFlowReturn moshi_lm_session_ensure (GstMoshiLm * self);
 void moshi_lm_session_free (GstMoshiLm * self);
 /* Takes over the properties that can change while playing. */
 void moshi_lm_session_update (GstMoshiLm * self, GstClockTime timestamp);
-/* What was set of the properties, and of the rest what the model's configuration
- * wants. */
+/* What was set of the properties, and for the rest what the model's
+ * configuration wants. */
 MoshiSampling moshi_lm_merge_sampling (const MoshiSampling * property,
     guint set, const MoshiModelInfo * info);
 /* FALSE when the model is not open. */
@@ -143,16 +162,30 @@ GstFlowReturn moshi_lm_talk_gap (GstMoshiLm * self, GstClockTime pts,
     GstClockTime end);
 /* The user has hung up; Moshi may finish. */
 GstFlowReturn moshi_lm_talk_drain (GstMoshiLm * self);
-/* The last, unfinished word. */
-void moshi_lm_talk_finish_text (GstMoshiLm * self);
-/* That, and the events that waited. */
+/* Hands out the unfinished word and the events that waited. */
 void moshi_lm_talk_finish (GstMoshiLm * self);
 /* A new conversation. */
 void moshi_lm_talk_reset (GstMoshiLm * self);
-/* A serialized event takes its place among the frames of src; takes over event. */
-gboolean moshi_lm_talk_queue_event (GstMoshiLm * self, GstEvent * event);
-void moshi_lm_talk_drop_events (GstMoshiLm * self, gboolean keep_sticky);
-gboolean moshi_lm_negotiate (GstMoshiLm * self);
+
+/* moshilmoutput.c */
+void moshi_lm_output_init (GstMoshiLm * self);
+/* The caps of src. */
+gboolean moshi_lm_output_negotiate (GstMoshiLm * self);
+/* The frame of speech that the step just made has completed. */
+GstFlowReturn moshi_lm_output_speech (GstMoshiLm * self, const gint32 * codes);
+/* The text token of a step at `time`. */
+GstFlowReturn moshi_lm_output_text (GstMoshiLm * self, gint32 token,
+    gint64 time);
+/* Nothing is written up to the step at `time`. */
+void moshi_lm_output_no_text (GstMoshiLm * self, gint64 time);
+/* Hands out the unfinished word. */
+void moshi_lm_output_finish_text (GstMoshiLm * self);
+/* A serialized event takes its place among the frames of src; takes it over. */
+gboolean moshi_lm_output_event (GstMoshiLm * self, GstEvent * event);
+/* Pushes those that precede the frame. */
+gboolean moshi_lm_output_events (GstMoshiLm * self, guint64 frame);
+/* After a flush: sticky ones go on, but for segments. */
+void moshi_lm_output_drop_events (GstMoshiLm * self, gboolean keep_sticky);
 
 /* moshilmpace.c */
 /* Whether the frame comes so late that it is better not heard. */

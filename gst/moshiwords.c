@@ -66,7 +66,8 @@ end_line (MoshiWords * words, GstClockTime end)
 static gboolean
 ends_sentence (const MoshiSpan * line)
 {
-  static const gchar *const marks[] = { ".", "!", "?", "…", "。", "？", "！" };
+  static const gchar *const marks[] =
+      { ".", "!", "?", "…", "。", "？", "！" };
   guint i;
 
   for (i = 0; i < G_N_ELEMENTS (marks); i++) {

@@ -44,7 +44,7 @@ typedef struct
   gpointer user_data;
   MoshiSpan word;               /* being spelt */
   MoshiSpan line;               /* words that wait for the rest of their line */
-  guint pause;                  /* frames without text since the last one with */
+  guint pause;                  /* frames without text so far */
 } MoshiWords;
 
 void moshi_words_init (MoshiWords * words, GstMoshiTextMode mode,

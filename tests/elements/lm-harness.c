@@ -43,7 +43,8 @@ model_path (const gchar * checkpoint)
 {
   if (checkpoint == NULL)
     return g_strdup (g_getenv ("MOSHI_TEST_TINY"));
-  return g_build_filename (g_getenv ("MOSHI_TEST_VECTORS"), checkpoint, NULL);
+  return g_canonicalize_filename (checkpoint,
+      g_getenv ("MOSHI_TEST_VECTORS"));
 }
 
 static void
@@ -71,7 +72,8 @@ lm_harness_new (const gchar * checkpoint, gboolean with_text,
   va_list args;
 
   ask_model (lm, path);
-  lm->element = gst_object_ref_sink (gst_element_factory_make ("moshilm", NULL));
+  lm->element =
+      gst_object_ref_sink (gst_element_factory_make ("moshilm", NULL));
   g_object_set (lm->element, "model", path, "device", "cpu", "threads", 1,
       "temperature", 0.0, "text-temperature", 0.0, NULL);
   va_start (args, first_property);

@@ -30,7 +30,8 @@ typedef struct
   gboolean packed;
 } LmHarness;
 
-/* checkpoint: a directory of tests/vectors, or NULL for the model in the box.
+/* checkpoint: a directory, absolute or of tests/vectors, or NULL for the model
+ * in the box.
  * properties as gst_element_factory_make_full(): name, value, …, NULL. Sampling
  * is greedy. */
 LmHarness *lm_harness_new (const gchar * checkpoint, gboolean with_text,

@@ -2,12 +2,14 @@
  * something does not fit. */
 #include "lm-harness.h"
 
+#include <gst/controller/controller.h>
 #include <string.h>
 
 static LmHarness *
 mini (gboolean with_text)
 {
-  LmHarness *lm = lm_harness_new ("lm-mini", with_text, "drain-frames", 0, NULL);
+  LmHarness *lm = lm_harness_new ("lm-mini", with_text, "drain-frames", 0,
+      NULL);
 
   lm_set_caps (lm, FALSE);
   return lm;
@@ -579,23 +581,48 @@ static void
 test_stress (void)
 {
   LmHarness *lm = mini (FALSE);
-  GValue value = G_VALUE_INIT;
+  GValue value = G_VALUE_INIT, milliseconds = G_VALUE_INIT;
   GstHarnessThread *properties, *events, *latency;
 
   g_value_init (&value, G_TYPE_FLOAT);
   g_value_set_float (&value, 0.5);
+  g_value_init (&milliseconds, G_TYPE_UINT64);
+  g_value_set_uint64 (&milliseconds, GST_MSECOND);
   properties = gst_harness_stress_property_start_full (lm->speech,
       "temperature", &value, 100);
   events = gst_harness_stress_push_upstream_event_start_full (lm->speech,
       gst_event_new_reconfigure (), 200);
   latency = gst_harness_stress_property_start_full (lm->speech, "latency",
-      &(GValue) {G_TYPE_UINT64, {{.v_uint64 = GST_MSECOND}}}, 300);
+      &milliseconds, 300);
   lm_push_noise (lm, 0, 200, 0);
   gst_harness_stress_thread_stop (properties);
   gst_harness_stress_thread_stop (events);
   gst_harness_stress_thread_stop (latency);
   g_assert_cmpuint (gst_harness_buffers_received (lm->speech), ==, 199);
   g_value_unset (&value);
+  g_value_unset (&milliseconds);
+  lm_harness_free (lm);
+}
+
+/* Hot up to the tenth frame, greedy from then on. */
+static void
+test_controlled (void)
+{
+  LmHarness *lm = mini (FALSE);
+  GstControlSource *source = gst_interpolation_control_source_new ();
+  GstTimedValueControlSource *values = GST_TIMED_VALUE_CONTROL_SOURCE (source);
+
+  g_object_set (source, "mode", GST_INTERPOLATION_MODE_NONE, NULL);
+  gst_timed_value_control_source_set (values, 0, 2.0);
+  gst_timed_value_control_source_set (values, 10 * FRAME, 0.0);
+  gst_object_add_control_binding (GST_OBJECT (lm->element),
+      gst_direct_control_binding_new_absolute (GST_OBJECT (lm->element),
+          "temperature", source));
+  lm_push_noise (lm, 0, 10, 0);
+  g_assert_cmpfloat (get_float (lm->element, "temperature"), ==, 2);
+  lm_push_noise (lm, 10, 1, 0);
+  g_assert_cmpfloat (get_float (lm->element, "temperature"), ==, 0);
+  gst_object_unref (source);
   lm_harness_free (lm);
 }
 
@@ -772,6 +799,7 @@ main (int argc, char **argv)
   g_test_add_func ("/moshilm/properties/playing", test_change_while_playing);
   g_test_add_func ("/moshilm/properties/context", test_context);
   g_test_add_func ("/moshilm/properties/stress", test_stress);
+  g_test_add_func ("/moshilm/properties/controlled", test_controlled);
   add_errors ();
   return g_test_run ();
 }

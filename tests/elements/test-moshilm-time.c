@@ -437,10 +437,83 @@ test_drain_stt (void)
   lm_harness_free (lm);
 }
 
+/* stt-mini, but for a configuration that wants 0.4 s of silence first. */
+static gchar *
+make_prefixed (void)
+{
+  gchar *from = g_build_filename (g_getenv ("MOSHI_TEST_VECTORS"), "stt-mini",
+      NULL);
+  gchar *to = g_dir_make_tmp ("moshilm-XXXXXX", NULL), *text, **parts;
+  static const gchar *const names[] = {
+    "config.json", "model.safetensors", "tokenizer.model"
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    gchar *source = g_build_filename (from, names[i], NULL);
+    gchar *target = g_build_filename (to, names[i], NULL);
+    gsize size;
+
+    g_assert_true (g_file_get_contents (source, &text, &size, NULL));
+    if (i == 0) {
+      parts = g_strsplit (text, "_silence_prefix_seconds\": 0.0", 2);
+      g_assert_cmpuint (g_strv_length (parts), ==, 2);
+      g_free (text);
+      text = g_strjoinv ("_silence_prefix_seconds\": 0.4", parts);
+      size = strlen (text);
+      g_strfreev (parts);
+    }
+    g_assert_true (g_file_set_contents (target, text, size, NULL));
+    g_free (text);
+    g_free (source);
+    g_free (target);
+  }
+  g_free (from);
+  return to;
+}
+
+static void
+remove_prefixed (gchar * path)
+{
+  const gchar *command[] = { "rm", "-r", path, NULL };
+
+  g_assert_true (g_spawn_sync (NULL, (gchar **) command, NULL,
+          G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL));
+  g_free (path);
+}
+
+/* Words are written at the time when they were said, and never before the
+ * stream began. */
+static void
+test_silence_prefix (void)
+{
+  gchar *path = make_prefixed ();
+
+  for (gint repeat = 0; repeat < 2; repeat++) {
+    LmHarness *lm = lm_harness_new (path, TRUE, "drain-frames", 0,
+        "repeat-first-frame", repeat, NULL);
+    GstBuffer *buffer;
+    GstClockTime position = 0;
+
+    lm_set_caps (lm, TRUE);
+    lm_push_noise (lm, 0, 10, 0);
+    g_assert_cmpuint (lm_stat (lm, "frames"), ==, 15 + repeat);
+    g_assert_true (gst_harness_push_event (lm->speech, gst_event_new_eos ()));
+    while ((buffer = gst_harness_try_pull (lm->text))) {
+      g_assert_cmpuint (GST_BUFFER_PTS (buffer), >=, position);
+      position = GST_BUFFER_PTS (buffer) + GST_BUFFER_DURATION (buffer);
+      gst_buffer_unref (buffer);
+    }
+    g_assert_cmpuint (position, <=, 10 * FRAME - 500 * GST_MSECOND);
+    lm_harness_free (lm);
+  }
+  remove_prefixed (path);
+}
+
 static void
 test_drain_hibiki (void)
 {
-  LmHarness *lm = lm_harness_new ("hibiki-mini", TRUE, "drain-frames", 10, NULL);
+  LmHarness *lm =
+      lm_harness_new ("hibiki-mini", TRUE, "drain-frames", 10, NULL);
   guint64 drained;
 
   lm_set_caps (lm, TRUE);
@@ -608,6 +681,7 @@ main (int argc, char **argv)
   g_test_add_func ("/moshilm/drain/limit", test_drain_limit);
   g_test_add_func ("/moshilm/drain/until-quiet", test_drain_until_quiet);
   g_test_add_func ("/moshilm/drain/stt", test_drain_stt);
+  g_test_add_func ("/moshilm/silence-prefix", test_silence_prefix);
   g_test_add_func ("/moshilm/drain/hibiki", test_drain_hibiki);
   g_test_add_func ("/moshilm/eos-without-data", test_eos_without_data);
   g_test_add_func ("/moshilm/latency", test_latency);

@@ -257,6 +257,45 @@ test_stt (void)
   moshi_checkpoint_unref (file);
 }
 
+static gchar *
+play_to_end (GstElement * pipeline)
+{
+  GByteArray *text = collect (pipeline, "text");
+
+  check_bus (pipeline);
+  g_byte_array_append (text, (const guint8 *) "", 1);
+  return (gchar *) g_byte_array_free (text, FALSE);
+}
+
+/* Back to the start: the same conversation again. */
+static void
+test_seek (void)
+{
+  gchar *description = g_strdup_printf ("filesrc location=%s/user_hello.wav "
+      "! wavparse ! audioconvert ! audioresample ! mimienc model=%s ! moshilm "
+      "name=lm model=%s text-mode=piece ! mimidec model=%s ! fakesink "
+      "sync=false lm.text_src ! queue ! appsink name=text sync=false",
+      g_getenv ("MOSHI_TEST_TINY"), g_getenv ("MOSHI_TEST_TINY"),
+      g_getenv ("MOSHI_TEST_TINY"), g_getenv ("MOSHI_TEST_TINY"));
+  GstElement *pipeline = gst_parse_launch (description, NULL);
+  gchar *text;
+
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  text = play_to_end (pipeline);
+  g_assert_cmpstr (text, ==, " Hello! Nice to meet you.");
+  g_free (text);
+
+  g_assert_true (gst_element_seek_simple (pipeline, GST_FORMAT_TIME,
+          GST_SEEK_FLAG_FLUSH | GST_SEEK_FLAG_ACCURATE, 0));
+  text = play_to_end (pipeline);
+  g_assert_cmpstr (text, ==, " Hello! Nice to meet you.");
+  g_free (text);
+
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (pipeline);
+  g_free (description);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -270,5 +309,6 @@ main (int argc, char **argv)
     g_free (name);
   }
   g_test_add_func ("/duplex/stt", test_stt);
+  g_test_add_func ("/duplex/seek", test_seek);
   return g_test_run ();
 }
