@@ -3,7 +3,7 @@
  * that it is summed in the same order in a tile of any shape. Sums are taken in
  * blocks of K_BLOCK and the blocks then added, so that long sums lose less. */
 enum {
-  K_BLOCK = 512,
+  K_BLOCK = 256,
   TILE_ROWS = 6,
   TILE_VECTORS = 12,
   /* Panels that stay in the second cache together: rows then pass over all of
