@@ -44,6 +44,9 @@ packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 python3-numpy
   gstreamer1.0-plugins-bad"
 packages_of() {
   case $1 in
+    # another processor's kernels, and a conversation without hardware
+    suites) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
+      gstreamer1.0-pulseaudio pulseaudio pulseaudio-utils python3-gi ;;
     format) echo clang-format shellcheck indent ;;
     clang | fuzz) echo clang libclang-rt-14-dev ;;
     valgrind) echo valgrind libglib2.0-dev ;;
