@@ -23,7 +23,8 @@ def complaint(line, element):
     assert done.returncode, f"{line}\n{out}"
     errors = re.findall(r"^ERROR: from element \S*/Gst(\w+):\w+: (.+)$", out, re.M)
     # Its sources cannot go on without it, and GStreamer's say so.
-    errors = [e for e in errors if e[1] != "Internal data stream error."]
+    # A refused sticky event is offered again, and refused again.
+    errors = list(dict.fromkeys(e for e in errors if e[1] != "Internal data stream error."))
     assert [name for name, _ in errors] == [element], f"{line}\n{out}"
     assert "assertion" not in out and "CRITICAL" not in out, out
     return errors[0][1], out
@@ -83,12 +84,6 @@ def test_frame_of_another_size():
         says(f"{random_codes(12, CODES)},stream-format=u16 ! {element} ! fakesink", klass, "12", "16")
 
 
-def test_codes_without_time():
-    Path("codes.u16").write_bytes(bytes(16 * 4))
-    text, out = complaint(f"filesrc location=codes.u16 blocksize=16 ! {CODES},stream-format=u16 ! moshilm ! fakesink", "MoshiLm")
-    assert "time" in text, out
-
-
 def refused(line, *words):
     """Caps that do not fit end in a failed negotiation, which upstream reports."""
     done = subprocess.run(["gst-launch-1.0", *line.split()], capture_output=True, text=True, timeout=100)
@@ -106,11 +101,16 @@ def test_stereo_at_44100():
 
 
 def test_caps_that_do_not_fit_the_model():
-    caps = CODES.replace("codebook-size=256", "codebook-size=2048")
-    for element in ("moshilm", "mimidec"):
-        refused(f"{random_codes(16, caps)},stream-format=u16 ! {element} ! fakesink")
-    fewer = CODES.replace("codebooks=8", "codebooks=4")
-    refused(f"{random_codes(8, fewer)},stream-format=u16 ! moshilm ! fakesink")
+    """A recording of another codec."""
+    for codebooks, size in ((8, 2048), (4, 256)):
+        caps = CODES.replace("codebook-size=256", f"codebook-size={size}").replace("books=8", f"books={codebooks}")
+        make = f"gst-launch-1.0 -q {random_codes(2 * codebooks, caps)},stream-format=u16 ! mimimux ! filesink location=a.mimi"
+        subprocess.run(make.replace("filltype=random", "filltype=zero").split(), check=True)
+        says("filesrc location=a.mimi ! mimiparse ! moshilm ! fakesink", "MoshiLm", "8 codebooks of 256",
+             f"{codebooks} of {size}")
+    make = make.replace("codebook-size=256", "codebook-size=2048").replace("filltype=random", "filltype=zero")
+    subprocess.run(make.split(), check=True)
+    says("filesrc location=a.mimi ! mimiparse ! mimidec ! fakesink", "MimiDec", "2048", "256", "model=")
 
 
 def main():
