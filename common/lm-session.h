@@ -39,6 +39,10 @@ struct MoshiSession {
   float *heads;        /* [batch][extra_heads][extra_head_size] */
 };
 
+/* Tokens of a row of input: text, the codes, and the second text token of
+ * models that multiplex two. */
+int moshi_lm_input_width(const MoshiLmConfig *config);
+
 /* Samples the dep_q codes of a frame for the n running slots, from x (the
  * temporal transformer's output) and the text tokens in d_generated. */
 void moshi_lm_depth_run(MoshiSession *s, int n);

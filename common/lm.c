@@ -77,8 +77,12 @@ static void
 check_config(const MoshiLmConfig *c, MoshiLoader *l)
 {
   const char *path = moshi_checkpoint_path(l->checkpoint);
-  /* Text that is spoken is heard in the next step. */
-  if (!c->demux && c->text_card_out > c->text_card + 1)
+  if (c->quantize)
+    l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
+        "%s: weights of \"quantize\": true cannot be read; take the model's bf16 files",
+        path);
+  else if (!c->demux && c->text_card_out > c->text_card + 1)
+    /* Text that is spoken is heard in the next step. */
     l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
         "%s: text_card_out is %d, but only %d text tokens can be embedded", path,
         c->text_card_out, c->text_card + 1);

@@ -211,6 +211,8 @@ MOSHI_API void moshi_session_free(MoshiSession *session);
  * A user code out of range is MOSHI_ERROR_ARGUMENT, and then nothing was done. */
 MOSHI_API int moshi_session_step(MoshiSession *session, const int32_t *user,
     const uint8_t *run, int32_t *tokens, int32_t *text, MoshiError *error);
+/* Starts the given slots anew, draws included; conditions and sampling stay.
+ * slots [batch] as run above. */
 MOSHI_API void moshi_session_reset(MoshiSession *session, const uint8_t *slots);
 /* From the slot's next step on. The seed takes effect at once. */
 MOSHI_API void moshi_session_set_sampling(

@@ -1,7 +1,9 @@
 /* Reading golden vectors of the language model. */
 #include "lm-vectors.h"
 
+#include <glib/gstdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "nn/loader.h"
 
@@ -78,13 +80,57 @@ open_test_model(const char *name, int threads)
 {
   MoshiError error;
   char *path = g_canonicalize_filename(name, g_getenv("MOSHI_TEST_VECTORS"));
-  MoshiModelOptions options = {
-      .model = path, .parts = MOSHI_PART_LM | MOSHI_PART_TEXT, .device = "cpu", .threads = threads};
+  MoshiModelOptions options = {.model = path,
+      .parts = MOSHI_PART_LM | MOSHI_PART_TEXT,
+      .device = "cpu",
+      .threads = threads};
   MoshiModel *model = moshi_model_open(&options, &error);
   if (!model || moshi_model_load(model, NULL, NULL, &error))
     g_error("%s: %s", path, error.message);
   g_free(path);
   return model;
+}
+
+char *
+copy_test_model(const char *checkpoint, const char *old, const char *new)
+{
+  static const char *const files[] = {"model.safetensors", "tokenizer.model"};
+  char *dir = g_dir_make_tmp("moshi-test-XXXXXX", NULL);
+  char *from = g_build_filename(g_getenv("MOSHI_TEST_VECTORS"), checkpoint, NULL);
+  char *path = g_build_filename(from, "config.json", NULL), *text;
+  g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+  g_free(path);
+  char **parts = g_strsplit(text, old, -1);
+  g_assert_cmpint(g_strv_length(parts), ==, 2);
+  char *changed = g_strjoinv(new, parts);
+  path = g_build_filename(dir, "config.json", NULL);
+  g_assert_true(g_file_set_contents(path, changed, -1, NULL));
+  for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+    char *target = g_build_filename(from, files[i], NULL);
+    char *link = g_build_filename(dir, files[i], NULL);
+    g_assert_cmpint(symlink(target, link), ==, 0);
+    g_free(target);
+    g_free(link);
+  }
+  g_strfreev(parts);
+  char *owned[] = {text, changed, path, from};
+  for (size_t i = 0; i < G_N_ELEMENTS(owned); i++)
+    g_free(owned[i]);
+  return dir;
+}
+
+void
+remove_test_model(char *dir)
+{
+  static const char *const files[] = {
+      "model.safetensors", "tokenizer.model", "config.json"};
+  for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+    char *path = g_build_filename(dir, files[i], NULL);
+    g_unlink(path);
+    g_free(path);
+  }
+  g_rmdir(dir);
+  g_free(dir);
 }
 
 /* "cond_NAME" with "cond_NAME_mask" is a tensor that was given; cond_sum and

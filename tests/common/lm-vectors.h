@@ -33,6 +33,10 @@ typedef struct {
 
 /* A model of the vectors' directory, or at an absolute path, loaded. */
 MoshiModel *open_test_model(const char *name, int threads);
+/* A temporary directory with the checkpoint's files and `old` replaced by `new` in
+ * its configuration, where it stands once. */
+char *copy_test_model(const char *checkpoint, const char *old, const char *new);
+void remove_test_model(char *dir); /* and frees its name */
 /* Aborts the test on any failure. threads: of the model. */
 LmVector *open_lm_vector(const LmCase *c, int threads);
 void close_lm_vector(LmVector *v);

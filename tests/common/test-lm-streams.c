@@ -1,8 +1,6 @@
 /* Slots of a session: each is a conversation of its own, bit for bit, whatever
  * runs beside it; resets; a smaller context; and what a caller can do wrong. */
-#include <glib/gstdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lm-vectors.h"
 
@@ -193,57 +191,12 @@ test_nobody(void)
 
 /* --------------------------------------------------------------- context */
 
-/* The vector's checkpoint with another context in its configuration. */
-static char *
-copy_with_context(const char *checkpoint, int was, int context)
-{
-  static const char *const files[] = {"model.safetensors", "tokenizer.model"};
-  char *dir = g_dir_make_tmp("moshi-test-XXXXXX", NULL);
-  char *from = g_build_filename(g_getenv("MOSHI_TEST_VECTORS"), checkpoint, NULL);
-  char *path = g_build_filename(from, "config.json", NULL), *text;
-  g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-  g_free(path);
-  char *old = g_strdup_printf("\"context\": %d", was);
-  char *new = g_strdup_printf("\"context\": %d", context);
-  char **parts = g_strsplit(text, old, -1);
-  g_assert_cmpint(g_strv_length(parts), ==, 2);
-  char *changed = g_strjoinv(new, parts);
-  path = g_build_filename(dir, "config.json", NULL);
-  g_assert_true(g_file_set_contents(path, changed, -1, NULL));
-  for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
-    char *target = g_build_filename(from, files[i], NULL);
-    char *link = g_build_filename(dir, files[i], NULL);
-    g_assert_cmpint(symlink(target, link), ==, 0);
-    g_free(target);
-    g_free(link);
-  }
-  g_strfreev(parts);
-  char *owned[] = {text, old, new, changed, path, from};
-  for (size_t i = 0; i < G_N_ELEMENTS(owned); i++)
-    g_free(owned[i]);
-  return dir;
-}
-
-static void
-remove_copy(char *dir)
-{
-  static const char *const files[] = {
-      "model.safetensors", "tokenizer.model", "config.json"};
-  for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
-    char *path = g_build_filename(dir, files[i], NULL);
-    g_unlink(path);
-    g_free(path);
-  }
-  g_rmdir(dir);
-  g_free(dir);
-}
-
 /* A session's context is as good as the configuration's. */
 static void
 test_context(void)
 {
   LmVector *v = open_lm_vector(&lm_cases[0], 1);
-  char *dir = copy_with_context("lm-mini", 40, 6);
+  char *dir = copy_test_model("lm-mini", "\"context\": 40", "\"context\": 6");
   MoshiModel *small = open_test_model(dir, 1);
   MoshiSessionOptions options = lm_vector_options(v);
   options.context = 6;
@@ -267,7 +220,7 @@ test_context(void)
   moshi_session_free(b);
   moshi_session_free(whole);
   moshi_model_unref(small);
-  remove_copy(dir);
+  remove_test_model(dir);
   close_lm_vector(v);
 }
 
@@ -275,7 +228,7 @@ test_context(void)
 static void
 test_memory(void)
 {
-  char *dir = copy_with_context("lm-mini", 40, 1 << 20);
+  char *dir = copy_test_model("lm-mini", "\"context\": 40", "\"context\": 1048576");
   MoshiModel *model = open_test_model(dir, 1);
   MoshiSessionOptions options;
   MoshiError error;
@@ -292,7 +245,7 @@ test_memory(void)
   g_assert_nonnull(s);
   moshi_session_free(s);
   moshi_model_unref(model);
-  remove_copy(dir);
+  remove_test_model(dir);
 }
 
 /* -------------------------------------------------------------- mistakes */

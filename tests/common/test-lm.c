@@ -204,6 +204,49 @@ test_condition_index(void)
   g_free(c);
 }
 
+/* ------------------------------------------------- models that do not fit */
+
+typedef struct {
+  const char *name, *old, *new, *message;
+} Misfit;
+
+static const Misfit misfits[] = {
+    {"missing", "\"num_layers\": 3", "\"num_layers\": 4",
+        "/model.safetensors: tensor \"transformer.layers.3.norm1.alpha\" of shape [64] "
+        "is "
+        "missing; the file does not belong to this configuration"},
+    {"shape", "\"depformer_dim\": 32", "\"depformer_dim\": 40",
+        "/model.safetensors: tensor \"depformer_in.0.weight\" has shape [32, 64], but "
+        "the "
+        "configuration wants [40, 64]"},
+    {"card", "\"card\": 64", "\"card\": 65",
+        "/model.safetensors: tensor \"emb.0.weight\" has shape [65, 64], but the "
+        "configuration wants [66, 64]"},
+    {"quantize", "\"dim\": 64", "\"quantize\": true, \"dim\": 64",
+        "/model.safetensors: weights of \"quantize\": true cannot be read; take the "
+        "model's bf16 files"},
+    {"text-out", "\"dim\": 64", "\"text_card_out\": 202, \"dim\": 64",
+        "/model.safetensors: text_card_out is 202, but only 201 text tokens can be "
+        "embedded"},
+    {"cross", "\"dim\": 64", "\"cross_attention\": true, \"dim\": 64",
+        "/model.safetensors: cross_attention and the fuser's \"cross\" conditions need "
+        "each other"},
+};
+
+static void
+test_misfit(gconstpointer data)
+{
+  const Misfit *m = data;
+  MoshiError error;
+  char *dir = copy_test_model("lm-mini", m->old, m->new);
+  MoshiModelOptions options = {.model = dir, .parts = MOSHI_PART_LM, .device = "cpu"};
+  g_assert_null(moshi_model_open(&options, &error));
+  g_assert_cmpint(error.status, ==, MOSHI_ERROR_MODEL);
+  g_assert_true(g_str_has_prefix(error.message, dir));
+  g_assert_cmpstr(error.message + strlen(dir), ==, m->message);
+  remove_test_model(dir);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -215,6 +258,11 @@ main(int argc, char **argv)
     g_free(name);
     name = g_strdup_printf("/lm/golden-2-threads/%s.%s", c->checkpoint, c->vector);
     g_test_add_data_func(name, c, test_golden_threads);
+    g_free(name);
+  }
+  for (size_t i = 0; i < G_N_ELEMENTS(misfits); i++) {
+    char *name = g_strdup_printf("/lm/misfit/%s", misfits[i].name);
+    g_test_add_data_func(name, &misfits[i], test_misfit);
     g_free(name);
   }
   g_test_add_func("/lm/token-ring", test_ring);
