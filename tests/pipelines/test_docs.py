@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -48,9 +49,23 @@ def missing_element(command):
 OPTIONAL = {"textoverlay", "webrtcdsp", "webrtcechoprobe", "vp8enc", "srtenc", "webvttenc"}
 
 
+def free_port(written):
+    """A port of the documentation, on a machine where somebody may have it."""
+    if written not in PORTS:
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            udp.bind(("127.0.0.1", tcp.getsockname()[1]))
+            PORTS[written] = tcp.getsockname()[1]
+    return PORTS[written]
+
+
+PORTS = {}
+
+
 def start(command):
     for device, stand_in in REPLACED.items():
         command = re.sub(rf"\b{device}\b", stand_in, command)
+    command = re.sub(r"\bport=(\d+)", lambda m: f"port={free_port(m[1])}", command)
     command = command.replace(" ! ", " '!' ").replace("gst-launch-1.0", "exec gst-launch-1.0").replace("gst-play-1.0", "exec gst-play-1.0")
     return subprocess.Popen(["sh", "-c", command.removesuffix(" &")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, errors="replace")
