@@ -33,7 +33,8 @@ typedef struct {
 
 /* y = residual + scale ⊙ act(W·x + bias); bias, scale, residual.data may be
  * NULL, residual may be y. x windows may overlap (convolution). Rows of a
- * matrix from first_row on, n_rows of them (0: all). */
+ * matrix from first_row on, n_rows of them (0: all); first_row of a packed matrix
+ * is a multiple of MOSHI_PANEL. */
 typedef struct {
   const MoshiMatrix *w;
   int first_row, n_rows;

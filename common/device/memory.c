@@ -28,11 +28,22 @@ finish(char *base, char *block, size_t mapped)
   return block;
 }
 
+/* Large pages for the block itself, to the nearest whole one: the header before it
+ * and a short rest stay on small ones. */
+static void
+ask_for_large_pages(char *block, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+  const size_t whole = (bytes + HUGE_PAGE / 2) / HUGE_PAGE * HUGE_PAGE;
+  if (whole)
+    madvise(block, whole, MADV_HUGEPAGE); /* a hint: fine where it is refused */
+#endif
+}
+
 static void *
 map(size_t bytes, bool huge)
 {
-  const size_t slack = huge ? HUGE_PAGE : 0;
-  const size_t mapped = bytes + ALIGNMENT + slack;
+  const size_t mapped = bytes + ALIGNMENT + (huge ? 2 * HUGE_PAGE : 0);
   char *base =
       mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -40,11 +51,10 @@ map(size_t bytes, bool huge)
     return NULL;
   if (!huge)
     return finish(base, base + ALIGNMENT, mapped);
-#ifdef MADV_HUGEPAGE
-  madvise(base, mapped, MADV_HUGEPAGE); /* a hint: fine where it is refused */
-#endif
   const size_t past = ((size_t)base + ALIGNMENT) % HUGE_PAGE;
-  return finish(base, base + ALIGNMENT + (past ? HUGE_PAGE - past : 0), mapped);
+  char *block = base + ALIGNMENT + (past ? HUGE_PAGE - past : 0);
+  ask_for_large_pages(block, bytes);
+  return finish(base, block, mapped);
 }
 
 void *

@@ -1,8 +1,7 @@
 /* The thread pool: every item once, whoever calls and however often. Meant to be
  * run under the thread sanitizer too. */
 #include <glib.h>
-#include <sched.h>
-#include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -163,6 +162,33 @@ test_fork(void)
   moshi_pool_free(pool);
 }
 
+/* Where threads cannot be made, for want of room for their stacks, the pool is
+ * smaller and does its work. */
+static void
+test_few_threads(void)
+{
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  g_test_skip("sanitizers need the address space that this test takes away");
+#else
+  int status = -1;
+  const pid_t child = fork();
+
+  g_assert_cmpint(child, >=, 0);
+  if (child == 0) {
+    const struct rlimit none = {1 << 20, 1 << 20};
+    alarm(20);
+    g_assert_cmpint(setrlimit(RLIMIT_AS, &none), ==, 0);
+    MoshiPool *pool = moshi_pool_new(64);
+    if (!pool || moshi_pool_threads(pool) == 64)
+      _exit(1);
+    run_jobs(pool, 100);
+    _exit(0);
+  }
+  g_assert_cmpint(waitpid(child, &status, 0), ==, child);
+  g_assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+#endif
+}
+
 int
 main(int argc, char **argv)
 {
@@ -175,5 +201,6 @@ main(int argc, char **argv)
   g_test_add_func("/pool/many-callers", test_many_callers);
   g_test_add_func("/pool/come-and-go", test_come_and_go);
   g_test_add_func("/pool/fork", test_fork);
+  g_test_add_func("/pool/few-threads", test_few_threads);
   return g_test_run();
 }
