@@ -582,6 +582,43 @@ test_tags (void)
   vector_close (&v);
 }
 
+/* Properties and events from other threads, while sound flows. */
+static void
+test_stress (void)
+{
+  GstHarness *h = harness_new ("mimienc", S16_CAPS, NULL);
+  GstHarnessThread *threads[3];
+  GValue four = G_VALUE_INIT;
+  GstSegment segment;
+  GstCaps *caps = gst_caps_from_string (S16_CAPS);
+  gint16 *silence = g_new0 (gint16, 1000);
+  GstBuffer *buffer = exact_buffer (silence, 1000 * sizeof *silence);
+  GstEvent *reset = gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM,
+      gst_structure_new_empty (MOSHI_EVENT_RESET));
+  guint pushes;
+
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  g_value_init (&four, G_TYPE_UINT);
+  g_value_set_uint (&four, 4);
+  gst_harness_set_drop_buffers (h, TRUE);
+  threads[0] = gst_harness_stress_push_buffer_start (h, caps, &segment, buffer);
+  threads[1] = gst_harness_stress_property_start (h, "codebooks", &four);
+  threads[2] = gst_harness_stress_push_event_start (h, reset);
+  while (get_stat (h, "frames") < 200)
+    g_thread_yield ();
+  pushes = gst_harness_stress_thread_stop (threads[0]);
+  g_assert_cmpuint (pushes, >=, 200);
+  gst_harness_stress_thread_stop (threads[1]);
+  gst_harness_stress_thread_stop (threads[2]);
+  assert_no_error (h);
+  gst_event_unref (reset);
+  gst_buffer_unref (buffer);
+  gst_caps_unref (caps);
+  g_value_unset (&four);
+  g_free (silence);
+  harness_free (h);
+}
+
 static void
 test_presets (void)
 {
@@ -624,6 +661,7 @@ main (int argc, char **argv)
       test_codebooks_while_playing);
   g_test_add_func ("/mimienc/caps-that-do-not-fit", test_caps_that_do_not_fit);
   g_test_add_func ("/mimienc/tags", test_tags);
+  g_test_add_func ("/mimienc/stress", test_stress);
   g_test_add_func ("/mimienc/presets", test_presets);
   return fixture_run ();
 }

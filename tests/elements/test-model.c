@@ -282,8 +282,12 @@ test_change_in_ready (void)
 static void
 test_states (void)
 {
-  for (guint i = 0; i < G_N_ELEMENTS (model_elements); i++) {
-    GstElement *element = gst_element_factory_make (model_elements[i], NULL);
+  static const gchar *const names[] = {
+    "mimienc", "mimidec", "mimimux", "mimiparse"
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    GstElement *element = gst_element_factory_make (names[i], NULL);
 
     for (gint cycle = 0; cycle < 10; cycle++) {
       g_assert_cmpint (gst_element_set_state (element, GST_STATE_PLAYING), ==,

@@ -142,41 +142,23 @@ write_file (const gchar * name, gint frames, gint held, guint64 samples)
   return path;
 }
 
-/* What mimienc, mimimux and filesink write has the length of the sound. */
+/* Runs a pipeline to its end. */
 static void
-test_record (void)
+run_pipeline (const gchar * launch)
 {
-  const gsize samples = 31337;
-  gchar *path = file_path ("recorded.mimi");
-  gchar *launch = g_strdup_printf ("audiotestsrc samplesperbuffer=%d "
-      "num-buffers=1 ! " S16_CAPS " ! mimienc ! mimimux ! filesink location=%s",
-      (gint) samples, path);
   GstElement *pipeline = gst_parse_launch (launch, NULL);
   GstBus *bus = gst_element_get_bus (pipeline);
   GstMessage *message;
-  GstClockTime first;
-  GArray *pcm;
-  Player player;
 
   gst_element_set_state (pipeline, GST_STATE_PLAYING);
   message = gst_bus_timed_pop_filtered (bus, 30 * GST_SECOND,
       GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  g_assert_nonnull (message);
   g_assert_cmpint (GST_MESSAGE_TYPE (message), ==, GST_MESSAGE_EOS);
   gst_message_unref (message);
   gst_element_set_state (pipeline, GST_STATE_NULL);
   gst_object_unref (bus);
   gst_object_unref (pipeline);
-
-  player_open (&player, path);
-  g_assert_cmpint (player_duration (&player), ==,
-      gst_util_uint64_scale_round (samples, GST_SECOND, 24000));
-  pcm = player_run (&player, &first);
-  g_assert_cmpuint (first, ==, 0);
-  g_assert_cmpuint (pcm->len, ==, samples);
-  g_array_unref (pcm);
-  player_close (&player);
-  g_free (launch);
-  g_free (path);
 }
 
 static void
@@ -190,9 +172,54 @@ check_length (const gchar * path, gsize samples)
   g_assert_cmpint (player_duration (&player), ==,
       gst_util_uint64_scale_round (samples, GST_SECOND, 24000));
   pcm = player_run (&player, &first);
+  g_assert_cmpuint (first, ==, 0);
   g_assert_cmpuint (pcm->len, ==, samples);
   g_array_unref (pcm);
   player_close (&player);
+}
+
+/* What mimienc, mimimux and filesink write has the length of the sound. */
+static void
+test_record (void)
+{
+  gchar *path = file_path ("recorded.mimi");
+  gchar *launch = g_strdup_printf ("audiotestsrc samplesperbuffer=31337 "
+      "num-buffers=1 ! " S16_CAPS " ! mimienc ! mimimux ! filesink location=%s",
+      path);
+
+  run_pipeline (launch);
+  check_length (path, 31337);
+  g_free (launch);
+  g_free (path);
+}
+
+/* encodebin finds the encoder and the writer by a profile. */
+static void
+test_encodebin (void)
+{
+  gchar *path = file_path ("encodebin.mimi");
+  gchar *launch = g_strdup_printf ("encodebin name=e "
+      "profile=audio/x-mimi,framed=(boolean)false:"
+      "audio/x-mimi,framed=(boolean)true ! filesink location=%s "
+      "audiotestsrc samplesperbuffer=4800 num-buffers=4 ! " S16_CAPS
+      " ! e.audio_0", path);
+
+  run_pipeline (launch);
+  check_length (path, 19200);
+  g_free (launch);
+  g_free (path);
+}
+
+static void
+test_decodebin3 (void)
+{
+  gchar *path = file_path ("recorded.mimi");
+  gchar *launch = g_strdup_printf ("filesrc location=%s ! decodebin3 ! "
+      F32_CAPS " ! fakesink", path);
+
+  run_pipeline (launch);
+  g_free (launch);
+  g_free (path);
 }
 
 static void
@@ -343,6 +370,10 @@ main (int argc, char **argv)
   }
   dir = g_dir_make_tmp ("mimi-XXXXXX", NULL);
   g_test_add_func ("/playback/record", test_record);
+  if (have ("encodebin"))
+    g_test_add_func ("/playback/encodebin", test_encodebin);
+  if (have ("decodebin3"))
+    g_test_add_func ("/playback/decodebin3", test_decodebin3);
   g_test_add_func ("/playback/lengths", test_lengths);
   g_test_add_func ("/playback/seek", test_seek);
   g_test_add_func ("/playback/garbage", test_garbage);
