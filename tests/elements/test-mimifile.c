@@ -207,14 +207,14 @@ static GstHarness *
 parser_new (void)
 {
   GstHarness *h = harness_new ("mimiparse", NULL, NULL);
+  GstCaps *caps = gst_caps_from_string (FILE_CAPS);
   GstSegment segment;
 
   gst_segment_init (&segment, GST_FORMAT_BYTES);
   gst_harness_push_event (h, gst_event_new_stream_start ("file"));
-  gst_harness_push_event (h,
-      gst_event_new_caps (gst_static_caps_get (&(GstStaticCaps)
-              GST_STATIC_CAPS (FILE_CAPS))));
+  gst_harness_push_event (h, gst_event_new_caps (caps));
   gst_harness_push_event (h, gst_event_new_segment (&segment));
+  gst_caps_unref (caps);
   return h;
 }
 
