@@ -189,6 +189,19 @@ def test_textoverlay():
     assert max(bright[:7]) == 0 and bright[10] > 20 and bright[-1] == 0, bright
 
 
+def test_captions_example():
+    """examples/captions.sh: every kind of file it makes."""
+    script = Path(__file__).resolve().parents[2] / "examples" / "captions.sh"
+    need("textoverlay", "vp8enc", "opusenc")
+    for name, magic in (("c.srt", b"1\n"), ("c.vtt", b"WEBVTT"), ("c.mkv", b"\x1aE\xdf\xa3"), ("c.webm", b"\x1aE\xdf\xa3")):
+        subprocess.run(["sh", script, TINY / "user_hello.wav", name], check=True, timeout=100)
+        assert Path(name).read_bytes().startswith(magic), name
+    check_cues(cues(Path("c.srt").read_text()), "Hello!", "Nice to meet you.")
+    assert b"Nice to meet you." in Path("c.mkv").read_bytes()
+    wrong = subprocess.run(["sh", script, "x.wav", "x.ogg"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "must end in" in wrong.stderr, wrong
+
+
 # ----------------------------------------------------------------------------------------------- latency, leaks
 
 def test_latency():
