@@ -42,5 +42,5 @@ plugin_init (GstPlugin * plugin)
 
 GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, moshi,
     "Mimi neural audio codec and Moshi speech-text models",
-    plugin_init, PACKAGE_VERSION, "MIT", "gst-moshi",
+    plugin_init, PACKAGE_VERSION, "MIT/X11", "gst-moshi",
     "https://github.com/kyutai-labs/moshi")
