@@ -11,6 +11,8 @@
 #define GST_CAT_DEFAULT gst_moshi_debug
 
 #define PROGRESS_CODE "open"
+/* A small model is there before it is worth a word. */
+#define PROGRESS_INTERVAL (G_USEC_PER_SEC / 5)
 
 void
 gst_moshi_model_install_properties (GObjectClass * klass)
@@ -167,16 +169,19 @@ on_progress (void *cookie, double done)
 {
   GstMoshiModel *self = cookie;
   gint percent = CLAMP ((gint) (100 * done), 0, 100);
+  gint64 now = g_get_monotonic_time ();
   gboolean cancel;
 
   g_mutex_lock (&self->lock);
   cancel = self->cancel;
   g_mutex_unlock (&self->lock);
 
-  if (!cancel && percent > self->percent) {
+  if (!cancel && percent > self->percent &&
+      now - self->told >= PROGRESS_INTERVAL) {
     gchar text[64];
 
     self->percent = percent;
+    self->told = now;
     g_snprintf (text, sizeof text, "Loading the model: %d %%", percent);
     post_progress (self, GST_PROGRESS_TYPE_CONTINUE, percent, text);
   }
@@ -192,6 +197,7 @@ load (gpointer data)
   gint status;
 
   self->percent = 0;
+  self->told = g_get_monotonic_time ();
   post_progress (self, GST_PROGRESS_TYPE_START, 0, "Loading the model");
   status = moshi_model_load (self->model, on_progress, self, &error);
 

@@ -46,6 +46,7 @@ typedef struct
   gboolean stopped, flushing;   /* the wait: by state change, by event */
   GThread *thread;
   gint percent;                 /* last one told; of the thread alone */
+  gint64 told;                  /* when, monotonic */
 } GstMoshiModel;
 
 void gst_moshi_model_install_properties (GObjectClass * klass);
