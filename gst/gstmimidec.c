@@ -723,7 +723,7 @@ install_properties (GObjectClass * object_class)
   g_object_class_install_property (object_class, PROP_LATENCY,
       g_param_spec_uint64 ("latency", "Latency",
           "Expected time to compute a frame, in ns, told as latency; "
-          "18446744073709551615 = measured at the start",
+          "-1 = measured at the start",
           0, G_MAXUINT64, DEFAULT_LATENCY,
           G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   /**

@@ -411,6 +411,20 @@ gst_mimi_enc_set_format (GstAudioEncoder * enc, GstAudioInfo * info)
   return TRUE;
 }
 
+/* Whatever downstream takes, sound is one thing. That downstream does not take
+ * the tokens is said by choose_format(), not by a source that cannot know. */
+static GstCaps *
+gst_mimi_enc_getcaps (GstAudioEncoder * enc, GstCaps * filter)
+{
+  GstCaps *own = gst_static_pad_template_get_caps (&sink_template), *caps;
+
+  if (!filter)
+    return own;
+  caps = gst_caps_intersect_full (filter, own, GST_CAPS_INTERSECT_FIRST);
+  gst_caps_unref (own);
+  return caps;
+}
+
 /* ----------------------------------------------------------------- events */
 
 /* Silence of that length, as if it had come as buffers. */
@@ -654,7 +668,7 @@ install_properties (GObjectClass * object_class)
   g_object_class_install_property (object_class, PROP_LATENCY,
       g_param_spec_uint64 ("latency", "Latency",
           "Expected time to compute a frame, in ns, told as latency on top of "
-          "the frame's 80 ms; 18446744073709551615 = measured at the start",
+          "the frame's 80 ms; -1 = measured at the start",
           0, G_MAXUINT64, DEFAULT_LATENCY,
           G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   /**
@@ -699,6 +713,7 @@ gst_mimi_enc_class_init (GstMimiEncClass * klass)
 
   enc_class->start = gst_mimi_enc_start;
   enc_class->stop = gst_mimi_enc_stop;
+  enc_class->getcaps = gst_mimi_enc_getcaps;
   enc_class->set_format = gst_mimi_enc_set_format;
   enc_class->handle_frame = gst_mimi_enc_handle_frame;
   enc_class->pre_push = gst_mimi_enc_pre_push;

@@ -95,6 +95,7 @@ struct _GstMoshiLm
 
   /* All below belongs to the streaming thread. */
   gboolean negotiated;
+  gboolean refused;             /* an event that upstream will send again */
   GstMimiFormat in, out;
   GstSegment segment;           /* of the input */
   GstFlowCombiner *combiner;

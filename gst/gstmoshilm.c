@@ -173,6 +173,7 @@ start (GstMoshiLm * self)
   self->last_seek = GST_SEQNUM_INVALID;
   GST_OBJECT_UNLOCK (self);
   gst_segment_init (&self->segment, GST_FORMAT_TIME);
+  self->refused = FALSE;
   moshi_lm_talk_reset (self);
 }
 

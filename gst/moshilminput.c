@@ -10,11 +10,13 @@ static gboolean
 refuse_caps (GstMoshiLm * self, const MoshiModelInfo * info,
     const GstCaps * caps)
 {
-  GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
-      ("The model hears frames of %d codebooks of %d entries; the stream has "
-          "%d of %d.", info->user_codebooks, info->lm_codebook_size,
-          self->in.codebooks, self->in.codebook_size),
-      ("caps %" GST_PTR_FORMAT, caps));
+  if (!self->refused)
+    GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
+        ("The model hears frames of %d codebooks of %d entries; the stream has "
+            "%d of %d.", info->user_codebooks, info->lm_codebook_size,
+            self->in.codebooks, self->in.codebook_size),
+        ("caps %" GST_PTR_FORMAT, caps));
+  self->refused = TRUE;
   return FALSE;
 }
 
@@ -127,10 +129,12 @@ segment_event (GstMoshiLm * self, GstEvent * event)
   /* ERRORS */
 wrong:
   {
-    GST_ELEMENT_ERROR (self, STREAM, FORMAT,
-        ("A conversation needs time that goes forward: the segment's format is "
-            "%s and its rate %g. An appsrc needs format=time.",
-            gst_format_get_name (segment->format), segment->rate), (NULL));
+    if (!self->refused)
+      GST_ELEMENT_ERROR (self, STREAM, FORMAT,
+          ("A conversation needs time that goes forward: the segment's format "
+              "is %s and its rate %g. An appsrc needs format=time.",
+              gst_format_get_name (segment->format), segment->rate), (NULL));
+    self->refused = TRUE;
     gst_event_unref (event);
     return FALSE;
   }

@@ -103,17 +103,20 @@ moshi_lm_output_negotiate (GstMoshiLm * self)
     gst_caps_unref (allowed);
   ok = gst_pad_set_caps (self->srcpad, caps);
   gst_caps_unref (caps);
+  self->refused = FALSE;
 
   return ok;
 
   /* ERRORS */
 refused:
   {
-    GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
-        ("The model speaks frames of %d codebooks of %d entries, and what "
-            "follows %s does not take them.", self->out.codebooks,
-            self->out.codebook_size, GST_OBJECT_NAME (self)),
-        ("downstream takes %" GST_PTR_FORMAT, allowed));
+    if (!self->refused)
+      GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
+          ("The model speaks frames of %d codebooks of %d entries, and what "
+              "follows %s does not take them.", self->out.codebooks,
+              self->out.codebook_size, GST_OBJECT_NAME (self)),
+          ("downstream takes %" GST_PTR_FORMAT, allowed));
+    self->refused = TRUE;
     gst_caps_unref (allowed);
     return FALSE;
   }
