@@ -205,15 +205,18 @@ def test_captions_example():
 # ----------------------------------------------------------------------------------------------- latency, leaks
 
 def test_latency():
-    """What the elements report is not less than what the tracer measures, algorithmic delay and all."""
+    """What the elements report is not less than what the tracer measures, algorithmic delay and all. The time of computing
+    is given, for a busy machine or a sanitizer would make a matter of luck of what is measured with three frames."""
     out = launch("audiotestsrc is-live=true num-buffers=100 samplesperbuffer=480 ! audio/x-raw,rate=24000,channels=1 "
-                 "! mimienc ! moshilm drain-frames=0 ! mimidec ! fakesink sync=true",
+                 "! mimienc latency=50000000 ! moshilm latency=50000000 drain-frames=0 ! mimidec latency=50000000 "
+                 "! fakesink sync=true",
                  GST_TRACERS="latency(flags=element+reported)", GST_DEBUG="GST_TRACER:7")
     for element, least in (("moshilm0", 75e6), ("mimidec0", 0)):
         real = [int(t) for t in re.findall(rf" element-latency,.*{element}.*? time=\(guint64\)(\d+)", out)]
         reported = [int(t) for t in re.findall(rf"element-reported-latency,.*{element},.*? min=\(guint64\)(\d+)", out)]
         assert len(real) > 10 and reported, out[-2000:]
         # The median: other work on the machine is not the element's.
+        equal(reported[-1], 130000000 if element == "moshilm0" else 50000000)
         assert least <= statistics.median(real) <= reported[-1], (element, statistics.median(real), reported)
 
 
