@@ -33,12 +33,11 @@
   "autoaudiosrc ! audioconvert ! audioresample " \
   "! audio/x-raw,format=S16LE,rate=48000,channels=1 ! queue " \
   "! webrtcdsp gain-control=false noise-suppression=false delay-agnostic=true " \
-  "extended-filter=true echo-suppression-level=high ! audioconvert ! audioresample " \
-  "! mimienc name=ears ! moshilm name=moshi ! mimidec name=voice " \
-  "! audioconvert ! audioresample " \
-  "! audio/x-raw,format=S16LE,rate=48000,channels=1 " \
-  "! audiobuffersplit output-buffer-duration=1/100 ! webrtcechoprobe " \
-  "! queue ! autoaudiosink " \
+  "extended-filter=true echo-suppression-level=high " \
+  "! audioconvert ! audioresample ! mimienc name=ears ! moshilm name=moshi " \
+  "! mimidec name=voice ! audioconvert ! audioresample " \
+  "! audio/x-raw,rate=48000,channels=1 ! audiobuffersplit " \
+  "output-buffer-duration=1/100 ! webrtcechoprobe ! queue ! autoaudiosink " \
   "moshi.text_src ! queue ! appsink name=text async=false"
 
 static gchar *model, *device, *threads, *in, *out;
@@ -80,7 +79,8 @@ static GstPadProbeReturn
 on_voice (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
 {
   Talk *talk = user_data;
-  GstClockTime duration = GST_BUFFER_DURATION (GST_PAD_PROBE_INFO_BUFFER (info));
+  GstClockTime duration =
+      GST_BUFFER_DURATION (GST_PAD_PROBE_INFO_BUFFER (info));
 
   /* Sound devices take a second or two before the first frame gets through. */
   if (live && talk->spoken == 0)
