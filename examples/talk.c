@@ -27,8 +27,8 @@
 
 /* Without echo cancelling Moshi hears itself in the microphone and answers
  * that. The canceller works at 48 kHz on short buffers, its defaults cancel
- * next to nothing, and its noise suppression eats words. Whatever lies in the
- * queues is delay. */
+ * next to nothing, and its noise suppression eats words. It weakens the echo, a
+ * headset has none. Whatever lies in the queues is delay. */
 #define LIVE_PIPELINE \
   "autoaudiosrc ! audioconvert ! audioresample " \
   "! audio/x-raw,format=S16LE,rate=48000,channels=1 ! queue " \
@@ -84,7 +84,7 @@ on_voice (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
 
   /* Sound devices take a second or two before the first frame gets through. */
   if (live && talk->spoken == 0)
-    g_print ("Moshi listens. Ctrl-C ends the conversation.\n");
+    g_print ("Moshi listens; best with a headset. Ctrl-C ends it.\n");
   if (GST_CLOCK_TIME_IS_VALID (duration))
     talk->spoken += duration;
   return GST_PAD_PROBE_OK;
