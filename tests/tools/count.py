@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Counts the tests of one `meson test` run and shows the failing ones in full.
 
-    count.py TESTLOG.json COUNTS [--only TEXT]
+    count.py COUNTS TESTLOG.json
 
 Every subtest of a TAP program counts, any other program counts as one. Prints one line for each failure or skip, and
 all that a failing program said; appends "PASSED FAILED SKIPPED" to the file COUNTS.
@@ -39,7 +39,7 @@ def count(test):
 
 
 def main():
-    log, counts = sys.argv[1:3]
+    counts, log = sys.argv[1:3]
     total = [0, 0, 0]
     for line in open(log, encoding="utf-8", errors="replace"):
         test = json.loads(line)
