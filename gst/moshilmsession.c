@@ -70,9 +70,11 @@ void
 moshi_lm_session_update (GstMoshiLm * self, GstClockTime timestamp)
 {
   MoshiSampling sampling;
+  GstClockTime time =
+      gst_segment_to_stream_time (&self->segment, GST_FORMAT_TIME, timestamp);
 
-  gst_object_sync_values (GST_OBJECT (self),
-      gst_segment_to_stream_time (&self->segment, GST_FORMAT_TIME, timestamp));
+  if (GST_CLOCK_TIME_IS_VALID (time))
+    gst_object_sync_values (GST_OBJECT (self), time);
   sampling = wanted_sampling (self);
   if (same_sampling (&sampling, &self->sampling))
     return;

@@ -282,6 +282,22 @@ test_segment_hole (void)
   lm_harness_free (lm);
 }
 
+/* The frames that lead in to where a file was sought have no stream time. */
+static void
+test_lead_in (void)
+{
+  LmHarness *lm = mini ();
+  GstSegment segment;
+
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  segment.start = segment.time = 3 * FRAME;
+  g_assert_true (gst_harness_push_event (lm->speech,
+          gst_event_new_segment (&segment)));
+  lm_push_noise (lm, 0, 5, 0);
+  g_assert_cmpuint (lm_stat (lm, "frames"), ==, 5);
+  lm_harness_free (lm);
+}
+
 static void
 test_wrong_segments (void)
 {
@@ -675,6 +691,7 @@ main (int argc, char **argv)
   g_test_add_func ("/moshilm/no-pts", test_no_pts);
   g_test_add_func ("/moshilm/segments", test_segments);
   g_test_add_func ("/moshilm/segments/hole", test_segment_hole);
+  g_test_add_func ("/moshilm/segments/lead-in", test_lead_in);
   g_test_add_func ("/moshilm/segments/wrong", test_wrong_segments);
   g_test_add_func ("/moshilm/text/timeline", test_text_timeline);
   g_test_add_func ("/moshilm/repeat-first-frame", test_repeat_first_frame);
