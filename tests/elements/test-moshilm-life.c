@@ -583,6 +583,7 @@ test_stress (void)
   LmHarness *lm = mini (FALSE);
   GValue value = G_VALUE_INIT, milliseconds = G_VALUE_INIT;
   GstHarnessThread *properties, *events, *latency;
+  GstEvent *reconfigure = gst_event_new_reconfigure ();
 
   g_value_init (&value, G_TYPE_FLOAT);
   g_value_set_float (&value, 0.5);
@@ -591,12 +592,13 @@ test_stress (void)
   properties = gst_harness_stress_property_start_full (lm->speech,
       "temperature", &value, 100);
   events = gst_harness_stress_push_upstream_event_start_full (lm->speech,
-      gst_event_new_reconfigure (), 200);
+      reconfigure, 200);
   latency = gst_harness_stress_property_start_full (lm->speech, "latency",
       &milliseconds, 300);
   lm_push_noise (lm, 0, 200, 0);
   gst_harness_stress_thread_stop (properties);
   gst_harness_stress_thread_stop (events);
+  gst_event_unref (reconfigure);
   gst_harness_stress_thread_stop (latency);
   g_assert_cmpuint (gst_harness_buffers_received (lm->speech), ==, 199);
   g_value_unset (&value);
@@ -775,6 +777,8 @@ add_errors (void)
 int
 main (int argc, char **argv)
 {
+  int result;
+
   gst_init (&argc, &argv);
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/moshilm/states", test_states);
@@ -801,5 +805,7 @@ main (int argc, char **argv)
   g_test_add_func ("/moshilm/properties/stress", test_stress);
   g_test_add_func ("/moshilm/properties/controlled", test_controlled);
   add_errors ();
-  return g_test_run ();
+  result = g_test_run ();
+  gst_deinit ();
+  return result;
 }

@@ -677,6 +677,8 @@ test_not_live (void)
 int
 main (int argc, char **argv)
 {
+  int result;
+
   gst_init (&argc, &argv);
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/moshilm/gap/event", test_gap_event);
@@ -706,5 +708,7 @@ main (int argc, char **argv)
   g_test_add_func ("/moshilm/late", test_late);
   g_test_add_func ("/moshilm/late/never-skip", test_never_skip);
   g_test_add_func ("/moshilm/late/not-live", test_not_live);
-  return g_test_run ();
+  result = g_test_run ();
+  gst_deinit ();
+  return result;
 }

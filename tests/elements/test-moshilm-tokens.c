@@ -155,6 +155,8 @@ test_vad (void)
 int
 main (int argc, char **argv)
 {
+  int result;
+
   gst_init (&argc, &argv);
   g_test_init (&argc, &argv, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
@@ -167,5 +169,7 @@ main (int argc, char **argv)
     g_free (name);
   }
   g_test_add_func ("/moshilm/vad", test_vad);
-  return g_test_run ();
+  result = g_test_run ();
+  gst_deinit ();
+  return result;
 }
