@@ -80,7 +80,7 @@ find(MoshiLoader *l, const char *name, int n_dims, const int64_t *dims)
         path, name, want_text);
     return NULL;
   }
-  int64_t want[MOSHI_MAX_DIMS], have[MOSHI_MAX_DIMS];
+  int64_t want[MOSHI_MAX_DIMS] = {0}, have[MOSHI_MAX_DIMS] = {0};
   int n_want = squeeze(want, n_dims, dims), n_have = squeeze(have, t->n_dims, t->dims);
   if (n_want != n_have || memcmp(want, have, n_want * sizeof *want)) {
     l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
