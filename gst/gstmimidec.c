@@ -554,6 +554,12 @@ gst_mimi_dec_sink_event (GstAudioDecoder * dec, GstEvent * event)
       if (moshi_event_is_reset (event, GST_ELEMENT (self)))
         self->restart = TRUE;
       break;
+    case GST_EVENT_EOS:
+      /* An empty stream has a format too. */
+      if (self->format.codebooks > 0 && !self->negotiated &&
+          negotiate_output (self))
+        gst_audio_decoder_negotiate (dec);
+      break;
     default:
       break;
   }

@@ -685,6 +685,8 @@ test_eos_without_data (void)
 
   g_assert_true (gst_harness_push_event (h, gst_event_new_eos ()));
   event = harness_find_event (h, GST_EVENT_EOS);
+  /* Whoever writes a file of it must know of what. */
+  g_assert_true (gst_pad_has_current_caps (h->sinkpad));
   g_assert_nonnull (event);
   gst_event_unref (event);
   assert_no_error (h);
