@@ -356,7 +356,7 @@ gst_moshi_lm_class_init (GstMoshiLmClass * klass)
   gst_element_class_set_static_metadata (element_class,
       "Moshi speech-text language model", "Filter/Audio/Text",
       "Holds a conversation: hears Mimi tokens, answers with Mimi tokens and "
-      "text", "gst-moshi");
+      "text", "The gst-moshi authors");
 }
 
 static GstPad *
