@@ -351,8 +351,9 @@ moshi_safetensors_parse(const uint8_t *data, size_t size, const char *label,
                ? parse_header(&p, tensors, names)
                : fail_scan(&p);
   if (status == 0)
-    status = check_cover(
-        &p, &g_array_index(tensors, MoshiTensor, start), tensors->len - start);
+    status = check_cover(&p,
+        tensors->len > start ? &g_array_index(tensors, MoshiTensor, start) : NULL,
+        tensors->len - start);
   g_string_free(p.name, TRUE);
   g_string_free(p.text, TRUE);
   return status;
