@@ -43,4 +43,4 @@ plugin_init (GstPlugin * plugin)
 GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, moshi,
     "Mimi neural audio codec and Moshi speech-text models",
     plugin_init, PACKAGE_VERSION, "MIT/X11", "gst-moshi",
-    "https://github.com/kyutai-labs/moshi")
+    "Unknown package origin")
