@@ -2,8 +2,8 @@
  * by counting itself into the same word, so that the caller, once no item is
  * left, closes the job and waits only for workers that did join. One that the
  * system wakes too late finds the job closed and nobody waiting for it: a busy
- * machine costs time, never a stall, and a child of fork(), which has no
- * workers, just works alone. */
+ * machine costs time, never a stall. A child of fork() has no workers and works
+ * alone. */
 #include "pool.h"
 
 #include <pthread.h>
@@ -244,9 +244,42 @@ create(int threads)
   return pool;
 }
 
+static void
+before_fork(void)
+{
+  pthread_mutex_lock(&pools_lock);
+}
+
+static void
+after_fork(void)
+{
+  pthread_mutex_unlock(&pools_lock);
+}
+
+/* A worker that the child does not have may have held a lock. */
+static void
+after_fork_in_child(void)
+{
+  for (MoshiPool *pool = pools; pool; pool = pool->next_pool) {
+    pool->n_workers = 0;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    pthread_cond_init(&pool->left, NULL);
+  }
+  pthread_mutex_unlock(&pools_lock);
+}
+
+static void
+watch_forks(void)
+{
+  pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+
 MoshiPool *
 moshi_pool_new(int threads)
 {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, watch_forks);
   if (threads <= 0)
     threads = moshi_cores();
   if (threads > MAX_THREADS)
