@@ -22,7 +22,7 @@ start_sound_server() {
   sound_server=$!
   export PULSE_SERVER="unix:$1/native"
   for _ in 1 2 3 4 5 6 7 8 9 10; do
-    pactl info >/dev/null 2>&1 && break
+    timeout 5 pactl info >/dev/null 2>&1 && break
     sleep 0.5
   done
   if ! pactl set-default-sink speaker || ! pactl set-default-source mic; then
