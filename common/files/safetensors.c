@@ -258,15 +258,17 @@ compare_ranges(const void *a, const void *b)
   return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-/* Sorted by begin, each tensor starts where the one before it ended. */
+/* Of the tensors from `start` on: sorted by begin, each starts where the one
+ * before it ended. */
 static int
-check_cover(Parser *p, const MoshiTensor *tensors, size_t n)
+check_cover(Parser *p, GArray *tensors, size_t start)
 {
+  size_t n = tensors->len - start;
   const MoshiTensor **order = g_try_new(const MoshiTensor *, n + 1);
   if (!order)
     return moshi_fail(p->error, MOSHI_ERROR_MEMORY, "%s: out of memory", p->label);
   for (size_t i = 0; i < n; i++)
-    order[i] = &tensors[i];
+    order[i] = &g_array_index(tensors, MoshiTensor, start + i);
   qsort(order, n, sizeof *order, compare_ranges);
 
   int status = 0;
@@ -351,9 +353,7 @@ moshi_safetensors_parse(const uint8_t *data, size_t size, const char *label,
                ? parse_header(&p, tensors, names)
                : fail_scan(&p);
   if (status == 0)
-    status = check_cover(&p,
-        tensors->len > start ? &g_array_index(tensors, MoshiTensor, start) : NULL,
-        tensors->len - start);
+    status = check_cover(&p, tensors, start);
   g_string_free(p.name, TRUE);
   g_string_free(p.text, TRUE);
   return status;

@@ -191,7 +191,7 @@ moshi_tokenizer_parse(
   MoshiTokenizer *t = g_new0(MoshiTokenizer, 1);
   t->pieces = g_array_new(FALSE, FALSE, sizeof(MoshiPiece));
   t->text = g_string_chunk_new(4096);
-  Bytes model = {data, (const uint8_t *)data + size};
+  Bytes model = {data, size ? (const uint8_t *)data + size : data};
   int status = parse_pieces(t, model, label, error);
   if (status == 0 && t->pieces->len == 0)
     status = moshi_fail(error, MOSHI_ERROR_FORMAT,

@@ -490,9 +490,15 @@ test_hub_ids(Home *h, gconstpointer data)
   static const char *const bad[] = {"../x", "org/..", "org/x/y", "org/", "/org",
       "org/-x", "-org/x", "or g/x", "org/x@", "org/x@../y", "org/x@-r", "org/x@a//b",
       "org/x;ls", "org/a..b", ".org/x", "org/x@a b"};
+  char *before = g_get_current_dir(), *empty = at(h, "a/b");
+  g_assert_cmpint(g_mkdir_with_parents(empty, 0700), ==, 0);
+  g_assert_cmpint(g_chdir(empty), ==, 0);
   for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
     expect_fails(
         bad[i], MIMI, MOSHI_ERROR_NOT_FOUND, "no such file or directory, and no hub");
+  g_assert_cmpint(g_chdir(before), ==, 0);
+  g_free(before);
+  g_free(empty);
 }
 
 int

@@ -11,7 +11,7 @@ $C --kind mimi-direct --seed 3 --dtype f16 --out mimi-direct
 $C --kind lm-norms --seed 7 --names split --out lm-norms
 $C --kind stt-gqa --seed 8 --names split --out stt-gqa
 for k in lm-shared tts-guided; do $C --kind $k --seed 9 --out $k; done
-$C --kind mimi-full --seed 1 --out $W/mimi-full
+$C --kind mimi-full --seed 1 --out "$W/mimi-full"
 $V mimi --checkpoint mimi-mini --out mimi-mini.synth.safetensors --synth 8 --seed 1
 $V mimi --checkpoint mimi-mini --out mimi-mini.k1.safetensors --codebooks 1 --samples 9600 --seed 8 --random-frames 5
 $V mimi --checkpoint mimi-mini --out mimi-mini.k4-tail.safetensors --codebooks 4 --samples 31337 --seed 4
@@ -19,8 +19,8 @@ $V mimi --checkpoint mimi-mini --out mimi-mini.k32.safetensors --codebooks 32 --
 $V mimi --checkpoint mimi-mini --out mimi-mini.frame1.safetensors --samples 1920 --seed 1 --random-frames 1
 $V mimi --checkpoint mimi-odd --out mimi-odd.synth.safetensors --codebooks 5 --synth 2 --seed 6
 $V mimi --checkpoint mimi-direct --out mimi-direct.synth.safetensors --codebooks 3 --synth 2 --seed 7 --random-frames 5
-$V mimi --checkpoint $W/mimi-full --out mimi-full.synth.safetensors --synth 14 --seed 2 --pcm-from 76800
-$V mimi --checkpoint $W/mimi-full --out mimi-full.speech.safetensors --random-frames 0 \
+$V mimi --checkpoint "$W/mimi-full" --out mimi-full.synth.safetensors --synth 14 --seed 2 --pcm-from 76800
+$V mimi --checkpoint "$W/mimi-full" --out mimi-full.speech.safetensors --random-frames 0 \
    --say "Hello there. This sentence was spoken by a machine, for a machine."
 $V lm --checkpoint lm-mini --out lm-mini.greedy.safetensors --steps 150
 $V lm --checkpoint lm-mini --out lm-mini.no-input.safetensors --steps 60 --seed 2 --zero-tokens
@@ -40,4 +40,4 @@ for c in plain server file; do
   $V duplex --checkpoint lm-mini --mimi mimi-mini --out duplex-mini.$c.safetensors --synth 5 --seed 3 --convention $c
 done
 $V duplex --checkpoint stt-mini --mimi mimi-mini --out stt-mini.duplex.safetensors --synth 5 --seed 3
-sha256sum $W/mimi-full/mimi.safetensors | sed 's| .*|  mimi-full/mimi.safetensors|' > mimi-full.sha256
+sha256sum "$W/mimi-full/mimi.safetensors" | sed 's| .*|  mimi-full/mimi.safetensors|' > mimi-full.sha256
