@@ -1,5 +1,5 @@
 /* 8 floats in two NEON registers: what kernels/simd is written in. Each function
- * does as its twin in x86/vec.h says. */
+ * does as its twin in x86/vec256.h says. */
 #ifndef MOSHI_KERNELS_ARM_VEC_H
 #define MOSHI_KERNELS_ARM_VEC_H
 
@@ -13,6 +13,7 @@
 typedef struct {
   float32x4_t l, h;
 } V;
+enum { V_WIDTH = 8 };
 
 INLINE V
 v_set(float x)

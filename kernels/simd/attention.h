@@ -30,7 +30,7 @@ four_scores(const MoshiAttention *a, const float *const *k, float *scores)
 
   for (int j = 0; j < 4; j++)
     sum[j] = v_set(0);
-  for (; i + 8 <= a->d; i += 8) {
+  for (; i + V_WIDTH <= a->d; i += V_WIDTH) {
     const V q = v_load(a->q + i);
     for (int j = 0; j < 4; j++)
       sum[j] = v_fma(q, v_load(k[j] + i), sum[j]);
@@ -45,22 +45,22 @@ four_scores(const MoshiAttention *a, const float *const *k, float *scores)
     scores[j] *= a->scale;
 }
 
-/* out[0 … 8·vectors) = shrink·out + Σ_j p[j]·v[j], `vectors` known to the
+/* out[0 … V_WIDTH·vectors) = shrink·out + Σ_j p[j]·v[j], `vectors` known to the
  * compiler. */
 INLINE void
 add_values(float *out, const float *const *v, const float *p, int n, float shrink,
     int at, int vectors)
 {
-  V sum[WIDTH / 8];
+  V sum[WIDTH / V_WIDTH];
   for (int i = 0; i < vectors; i++)
-    sum[i] = v_mul(v_set(shrink), v_load(out + at + 8 * i));
+    sum[i] = v_mul(v_set(shrink), v_load(out + at + V_WIDTH * i));
   for (int j = 0; j < n; j++) {
     const V pj = v_set(p[j]);
     for (int i = 0; i < vectors; i++)
-      sum[i] = v_fma(pj, v_load(v[j] + at + 8 * i), sum[i]);
+      sum[i] = v_fma(pj, v_load(v[j] + at + V_WIDTH * i), sum[i]);
   }
   for (int i = 0; i < vectors; i++)
-    v_store(out + at + 8 * i, sum[i]);
+    v_store(out + at + V_WIDTH * i, sum[i]);
 }
 
 static void
@@ -69,8 +69,8 @@ add_all_values(
 {
   int at = 0;
   for (; at + WIDTH <= d; at += WIDTH)
-    add_values(out, v, p, n, shrink, at, WIDTH / 8);
-  for (; at + 8 <= d; at += 8)
+    add_values(out, v, p, n, shrink, at, WIDTH / V_WIDTH);
+  for (; at + V_WIDTH <= d; at += V_WIDTH)
     add_values(out, v, p, n, shrink, at, 1);
   if (at == d)
     return;
@@ -81,12 +81,12 @@ add_all_values(
 }
 
 /* Turns n scores into weights below `top`; returns their sum. scores has room
- * for a multiple of 8. */
+ * for a multiple of V_WIDTH. */
 INLINE float
 weigh(float *scores, int n, float top)
 {
   V sum = v_set(0);
-  for (int j = 0; j < n; j += 8) {
+  for (int j = 0; j < n; j += V_WIDTH) {
     V p = exp_v(v_sub(v_load(scores + j), v_set(top)));
     p = v_keep(p, n - j);
     v_store(scores + j, p);
@@ -99,10 +99,10 @@ static void
 tier_attention(const MoshiAttention *a)
 {
   const float *rows[BLOCK + 3];
-  float scores[BLOCK + 8], out[MOSHI_MAX_HEAD_DIM + 8];
+  float scores[BLOCK + V_WIDTH], out[MOSHI_MAX_HEAD_DIM + V_WIDTH];
   float top = -INFINITY, total = 0;
 
-  memset(out, 0, (a->d + 8) * sizeof *out);
+  memset(out, 0, (a->d + V_WIDTH) * sizeof *out);
   for (int j0 = 0; j0 < a->count; j0 += BLOCK) {
     const int n = a->count - j0 < BLOCK ? a->count - j0 : BLOCK;
     float larger = top;
@@ -112,7 +112,7 @@ tier_attention(const MoshiAttention *a)
     for (int j = 0; j < n; j++)
       larger = scores[j] > larger ? scores[j] : larger;
     const float shrink = j0 ? expf(top - larger) : 0;
-    for (int j = n; j % 8; j++)
+    for (int j = n; j % V_WIDTH; j++)
       scores[j] = larger;
     total = total * shrink + weigh(scores, n, larger);
     top = larger;

@@ -3,6 +3,7 @@
  * that it is summed in the same order in a tile of any shape. Sums are taken in
  * blocks of K_BLOCK and the blocks then added, so that long sums lose less. */
 enum {
+  PANEL_VECTORS = MOSHI_PANEL / V_WIDTH,
   K_BLOCK = 256,
   TILE_ROWS = 6,
   TILE_VECTORS = 12,
@@ -45,11 +46,11 @@ locate(const MoshiGemm *g, int r, int n, Rows *rows)
 
 /* -------------------------------------------------- bias, activation, store */
 
-/* left < 8: only so many are outputs. */
+/* left < V_WIDTH: only so many are outputs. */
 INLINE V
 load_outputs(const float *x, int left)
 {
-  return left < 8 ? v_load_some(x, left) : v_load(x);
+  return left < V_WIDTH ? v_load_some(x, left) : v_load(x);
 }
 
 INLINE void
@@ -63,7 +64,7 @@ finish_vector(
     sum = v_mul(sum, load_outputs(g->scale + n, left));
   if (g->residual)
     sum = v_add(load_outputs(r->residual[i] + n, left), sum);
-  if (left < 8)
+  if (left < V_WIDTH)
     v_store_some(r->out[i] + n, sum, left);
   else
     v_store(r->out[i] + n, sum);
@@ -74,16 +75,16 @@ INLINE void
 finish(const MoshiGemm *g, MoshiAct act, const V *sums, const Rows *r, int rows,
     int vectors, int n)
 {
-  if (n + 8 * vectors <= g->n_out) {
+  if (n + V_WIDTH * vectors <= g->n_out) {
     for (int i = 0; i < rows; i++)
       for (int j = 0; j < vectors; j++)
-        finish_vector(g, act, sums[i * vectors + j], r, i, n + 8 * j, 8);
+        finish_vector(g, act, sums[i * vectors + j], r, i, n + V_WIDTH * j, V_WIDTH);
     return;
   }
-  for (int j = 0; j < vectors && n + 8 * j < g->n_out; j++)
+  for (int j = 0; j < vectors && n + V_WIDTH * j < g->n_out; j++)
     for (int i = 0; i < rows; i++)
-      finish_vector(
-          g, act, sums[i * vectors + j], r, i, n + 8 * j, g->n_out - n - 8 * j);
+      finish_vector(g, act, sums[i * vectors + j], r, i, n + V_WIDTH * j,
+          g->n_out - n - V_WIDTH * j);
 }
 
 #define FINISH(name, act)                                                              \
@@ -106,14 +107,14 @@ static void (*const finishes[])(
 
 /* ------------------------------------------------------------------- tiles */
 
-/* `rows` by `panels` (2 vectors each), both known to the compiler. */
+/* `rows` by `panels`, both known to the compiler. */
 INLINE void
 tile(const MoshiGemm *g, const Rows *r, int p, int rows, int panels)
 {
   const size_t panel_size = (size_t)MOSHI_PANEL * g->n_in;
   const float *w = g->panels + p * panel_size;
   const char *next = r->next;
-  const int vectors = 2 * panels, n = rows * vectors;
+  const int vectors = PANEL_VECTORS * panels, n = rows * vectors;
   V total[TILE_VECTORS];
 
   for (int i = 0; i < n; i++)
@@ -126,13 +127,15 @@ tile(const MoshiGemm *g, const Rows *r, int p, int rows, int panels)
     for (int k = k0; k < k1; k++, next += r->pace)
       for (int j = 0; j < panels; j++) {
         const float *wk = w + j * panel_size + (size_t)k * MOSHI_PANEL;
-        const V w0 = v_load(wk), w1 = v_load(wk + 8);
+        V wide[PANEL_VECTORS];
+        for (int l = 0; l < PANEL_VECTORS; l++)
+          wide[l] = v_load(wk + l * V_WIDTH);
         __builtin_prefetch(next + j * panel_size * sizeof(float));
         for (int i = 0; i < rows; i++) {
           const V x = v_set(r->in[i][k]);
-          V *s = sum + i * vectors + 2 * j;
-          s[0] = v_fma(x, w0, s[0]);
-          s[1] = v_fma(x, w1, s[1]);
+          V *s = sum + i * vectors + PANEL_VECTORS * j;
+          for (int l = 0; l < PANEL_VECTORS; l++)
+            s[l] = v_fma(x, wide[l], s[l]);
         }
       }
     for (int i = 0; i < n; i++)

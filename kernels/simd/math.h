@@ -1,4 +1,4 @@
-/* Functions on 8 floats. Each works lane by lane, so that a value's result does
+/* Functions on a vector of floats. Each works lane by lane, so that a value's result does
  * not depend on its neighbours. Included by one file a tier, after its vec.h. */
 #include "../kernels.h"
 

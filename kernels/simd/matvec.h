@@ -1,14 +1,14 @@
 /* Rows of a stored matrix times a few vectors. Each (row, vector) has one
- * accumulator of 8 lanes, whatever is computed beside it; a tile of rows and
+ * accumulator of V_WIDTH lanes, whatever is computed beside it; a tile of rows and
  * vectors shares the loads. */
 enum { MAX_ROWS = 4, MAX_BATCH = 4 };
 
-/* 8 weights, or the first n of them (n < 8). */
+/* A vector of weights, or the first n of them (n < V_WIDTH). */
 INLINE V
 load_weights(MoshiType type, const char *w, int n)
 {
   if (type == MOSHI_TYPE_F32)
-    return n < 8 ? v_load_some((const float *)w, n) : v_load((const float *)w);
+    return n < V_WIDTH ? v_load_some((const float *)w, n) : v_load((const float *)w);
   return v_load_halves(w, n, type == MOSHI_TYPE_BF16);
 }
 
@@ -32,11 +32,11 @@ matvec_tile(const MatvecTile *t, MoshiType type, int rows, int batch)
 
   for (int i = 0; i < rows * batch; i++)
     sum[i] = v_set(0);
-  for (; c + 8 <= t->cols; c += 8) {
+  for (; c + V_WIDTH <= t->cols; c += V_WIDTH) {
     V w[MAX_ROWS];
     for (int j = 0; j < rows; j++) {
       const char *at = t->w + j * row + c * size;
-      w[j] = load_weights(type, at, 8);
+      w[j] = load_weights(type, at, V_WIDTH);
       if (type == MOSHI_TYPE_F32 || c % 16 == 0)
         __builtin_prefetch(at + rows * row);
     }

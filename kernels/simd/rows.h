@@ -7,7 +7,7 @@ INLINE void
 act(MoshiAct which, float *y, const float *x, size_t n)
 {
   size_t i = 0;
-  for (; i + 8 <= n; i += 8)
+  for (; i + V_WIDTH <= n; i += V_WIDTH)
     v_store(y + i, apply(which, v_load(x + i)));
   if (i < n) {
     const int left = (int)(n - i);
@@ -75,11 +75,11 @@ rope_halves(float *a, float *b, const float *cos, const float *sin, int n)
 
 /* ------------------------------------------------------------------ norms */
 
-/* 8 elements from i on, zero beyond n. */
+/* A vector from i on, zero beyond n. */
 INLINE V
 load_within(const float *x, int i, int n)
 {
-  return i + 8 <= n ? v_load(x + i) : v_load_some(x + i, n - i);
+  return i + V_WIDTH <= n ? v_load(x + i) : v_load_some(x + i, n - i);
 }
 
 /* Σ(x − mean)², in four chains. */
@@ -87,10 +87,10 @@ static float
 squares(const float *x, int n, float mean)
 {
   V sum[4] = {v_set(0), v_set(0), v_set(0), v_set(0)};
-  for (int i = 0; i < n; i += 32)
-    for (int j = 0; j < 4 && i + 8 * j < n; j++) {
-      V d = v_sub(load_within(x, i + 8 * j, n), v_set(mean));
-      d = v_keep(d, n - i - 8 * j);
+  for (int i = 0; i < n; i += 4 * V_WIDTH)
+    for (int j = 0; j < 4 && i + V_WIDTH * j < n; j++) {
+      V d = v_sub(load_within(x, i + V_WIDTH * j, n), v_set(mean));
+      d = v_keep(d, n - i - V_WIDTH * j);
       sum[j] = v_fma(d, d, sum[j]);
     }
   return v_sum(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
@@ -100,9 +100,9 @@ static float
 sum_of(const float *x, int n)
 {
   V sum[4] = {v_set(0), v_set(0), v_set(0), v_set(0)};
-  for (int i = 0; i < n; i += 32)
-    for (int j = 0; j < 4 && i + 8 * j < n; j++)
-      sum[j] = v_add(sum[j], load_within(x, i + 8 * j, n));
+  for (int i = 0; i < n; i += 4 * V_WIDTH)
+    for (int j = 0; j < 4 && i + V_WIDTH * j < n; j++)
+      sum[j] = v_add(sum[j], load_within(x, i + V_WIDTH * j, n));
   return v_sum(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
 }
 
@@ -111,7 +111,7 @@ rms_norm(float *y, const float *x, const float *alpha, int n, float eps)
 {
   const float inverse = 1 / sqrtf(squares(x, n, 0) / n + eps);
   int i = 0;
-  for (; i + 8 <= n; i += 8)
+  for (; i + V_WIDTH <= n; i += V_WIDTH)
     v_store(y + i, v_mul(v_mul(v_load(x + i), v_set(inverse)), v_load(alpha + i)));
   for (; i < n; i++)
     y[i] = x[i] * inverse * alpha[i];
@@ -123,7 +123,7 @@ layer_norm(float *y, const float *x, const float *w, const float *b, int n, floa
   const float mean = sum_of(x, n) / n;
   const float inverse = 1 / sqrtf(squares(x, n, mean) / n + eps);
   int i = 0;
-  for (; i + 8 <= n; i += 8) {
+  for (; i + V_WIDTH <= n; i += V_WIDTH) {
     const V d = v_sub(v_load(x + i), v_set(mean));
     v_store(y + i, v_fma(v_mul(d, v_set(inverse)), v_load(w + i), v_load(b + i)));
   }
@@ -141,7 +141,7 @@ largest(const float *x, int n, float sign)
   float rest = -INFINITY;
   int i = 0;
 
-  for (; i + 8 <= n; i += 8)
+  for (; i + V_WIDTH <= n; i += V_WIDTH)
     top = v_max(v_mul(v_load(x + i), v_set(sign)), top);
   for (; i < n; i++)
     rest = sign * x[i] > rest ? sign * x[i] : rest;
@@ -154,7 +154,7 @@ static int
 first_equal(const float *x, int n, float value)
 {
   int i = 0;
-  for (; i + 8 <= n; i += 8) {
+  for (; i + V_WIDTH <= n; i += V_WIDTH) {
     const int lane = v_find(v_load(x + i), value);
     if (lane >= 0)
       return i + lane;
@@ -183,11 +183,11 @@ softmax_exp(float *p, const float *x, int n, float inv_temperature)
   const V top = v_set(largest(x, n, 1));
   V sum = v_set(0);
 
-  for (int i = 0; i < n; i += 8) {
+  for (int i = 0; i < n; i += V_WIDTH) {
     const int left = n - i;
-    const V d = v_sub(left < 8 ? v_load_some(x + i, left) : v_load(x + i), top);
+    const V d = v_sub(left < V_WIDTH ? v_load_some(x + i, left) : v_load(x + i), top);
     const V e = exp_v(v_mul(d, v_set(inv_temperature)));
-    if (left < 8)
+    if (left < V_WIDTH)
       v_store_some(p + i, e, left);
     else
       v_store(p + i, e);
@@ -208,8 +208,8 @@ INLINE void
 widen(bool bf16, float *y, const uint16_t *x, size_t n)
 {
   size_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    v_store(y + i, v_load_halves(x + i, 8, bf16));
+  for (; i + V_WIDTH <= n; i += V_WIDTH)
+    v_store(y + i, v_load_halves(x + i, V_WIDTH, bf16));
   if (i < n) {
     const int left = (int)(n - i);
     v_store_some(y + i, v_load_halves(x + i, left, bf16), left);

@@ -1,5 +1,5 @@
-/* A whole tier, written once over 8 floats: the including file has brought its
- * vec.h, and names the function that fills the table. */
+/* A whole tier, written once over vectors of V_WIDTH floats: the including file has
+ * brought its vec.h, and names the function that fills the table. */
 #include "math.h"
 #include "gemm.h"
 #include "matvec.h"

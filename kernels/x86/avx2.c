@@ -1,5 +1,5 @@
 /* AVX2, FMA and F16C. */
-#include "vec.h"
+#include "vec256.h"
 
 #define TIER_NAME "avx2"
 #define TIER_INIT moshi_avx2_init

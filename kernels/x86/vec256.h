@@ -1,6 +1,6 @@
 /* 8 floats in an AVX2 register: what kernels/simd is written in. */
-#ifndef MOSHI_KERNELS_X86_VEC_H
-#define MOSHI_KERNELS_X86_VEC_H
+#ifndef MOSHI_KERNELS_X86_VEC256_H
+#define MOSHI_KERNELS_X86_VEC256_H
 
 #include <immintrin.h>
 #include <stdbool.h>
@@ -10,6 +10,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef __m256 V;
+enum { V_WIDTH = 8 };
 
 INLINE V
 v_set(float x)
