@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../error.h"
+#include "gguf.h"
 #include "json.h"
 #include "mapped.h"
 #include "safetensors.h"
@@ -18,8 +19,9 @@
 struct MoshiCheckpoint {
   gatomicrefcount refs;
   char *path, *identity;
-  GArray *files;   /* MoshiMapped; none for an image in memory */
-  GArray *tensors; /* MoshiTensor */
+  GArray *files;    /* MoshiMapped; none for an image in memory */
+  GArray *tensors;  /* MoshiTensor */
+  GArray *metadata; /* MoshiMetadata, of a GGUF file */
   GStringChunk *names;
   uint32_t *by_name; /* indices of tensors, sorted */
   gint *used;        /* of each tensor; atomic */
@@ -34,6 +36,7 @@ checkpoint_new(const char *path)
   c->path = g_strdup(path);
   c->files = g_array_new(FALSE, FALSE, sizeof(MoshiMapped));
   c->tensors = g_array_new(FALSE, FALSE, sizeof(MoshiTensor));
+  c->metadata = g_array_new(FALSE, FALSE, sizeof(MoshiMetadata));
   c->names = g_string_chunk_new(4096);
   return c;
 }
@@ -54,6 +57,7 @@ moshi_checkpoint_unref(MoshiCheckpoint *c)
     moshi_mapped_close(&g_array_index(c->files, MoshiMapped, i));
   g_array_free(c->files, TRUE);
   g_array_free(c->tensors, TRUE);
+  g_array_free(c->metadata, TRUE);
   g_string_chunk_free(c->names);
   g_free(c->by_name);
   g_free(c->used);
@@ -108,6 +112,16 @@ finish(MoshiCheckpoint *c, MoshiError *error)
 }
 
 static int
+add_image(MoshiCheckpoint *c, const uint8_t *data, size_t size, const char *label,
+    MoshiError *error)
+{
+  return moshi_gguf_is(data, size)
+             ? moshi_gguf_parse(
+                   data, size, label, c->tensors, c->metadata, c->names, error)
+             : moshi_safetensors_parse(data, size, label, c->tensors, c->names, error);
+}
+
+static int
 add_file(MoshiCheckpoint *c, const char *path, MoshiError *error)
 {
   MoshiMapped mapped;
@@ -115,8 +129,7 @@ add_file(MoshiCheckpoint *c, const char *path, MoshiError *error)
   if (status < 0)
     return status;
   g_array_append_val(c->files, mapped);
-  return moshi_safetensors_parse(
-      mapped.data, mapped.size, path, c->tensors, c->names, error);
+  return add_image(c, mapped.data, mapped.size, path, error);
 }
 
 /* {"metadata": …, "weight_map": {"tensor": "file beside the index"}} */
@@ -180,8 +193,7 @@ moshi_checkpoint_from_memory(
     const void *data, size_t size, const char *label, MoshiError *error)
 {
   MoshiCheckpoint *c = checkpoint_new(label);
-  if (moshi_safetensors_parse(data, size, label, c->tensors, c->names, error) == 0 &&
-      finish(c, error) == 0)
+  if (add_image(c, data, size, label, error) == 0 && finish(c, error) == 0)
     return c;
   moshi_checkpoint_unref(c);
   return NULL;
@@ -237,6 +249,17 @@ const char *
 moshi_checkpoint_identity(const MoshiCheckpoint *c)
 {
   return c->identity;
+}
+
+const char *
+moshi_checkpoint_metadata(const MoshiCheckpoint *c, const char *key)
+{
+  for (guint i = 0; i < c->metadata->len; i++) {
+    const MoshiMetadata *m = &g_array_index(c->metadata, MoshiMetadata, i);
+    if (strcmp(m->key, key) == 0)
+      return m->value;
+  }
+  return NULL;
 }
 
 const MoshiTensor *

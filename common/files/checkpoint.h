@@ -1,27 +1,12 @@
-/* Checkpoints: named tensors of one or several safetensors files, mapped
- * read-only. Every byte is checked before use; spec: docs/model-files.md. */
+/* Checkpoints: named tensors of a GGUF file, or of one or several safetensors
+ * files, mapped read-only. Every byte is checked before use; spec: docs/model-files.md. */
 #ifndef MOSHI_FILES_CHECKPOINT_H
 #define MOSHI_FILES_CHECKPOINT_H
 
 #include <stdbool.h>
 
 #include "../moshi.h"
-
-typedef enum {
-  MOSHI_DTYPE_BOOL,
-  MOSHI_DTYPE_U8,
-  MOSHI_DTYPE_I8,
-  MOSHI_DTYPE_I16,
-  MOSHI_DTYPE_U16,
-  MOSHI_DTYPE_F16,
-  MOSHI_DTYPE_BF16,
-  MOSHI_DTYPE_I32,
-  MOSHI_DTYPE_U32,
-  MOSHI_DTYPE_F32,
-  MOSHI_DTYPE_I64,
-  MOSHI_DTYPE_U64,
-  MOSHI_DTYPE_F64,
-} MoshiDtype;
+#include "dtype.h"
 
 #define MOSHI_MAX_DIMS 8
 
@@ -36,8 +21,8 @@ typedef struct {
 
 typedef struct MoshiCheckpoint MoshiCheckpoint;
 
-/* path: a .safetensors file, or the .safetensors.index.json of a sharded one.
- * Reads headers only. */
+/* path: a GGUF or safetensors file, told apart by their first bytes, or the
+ * .safetensors.index.json of a sharded one. Reads headers only. */
 MoshiCheckpoint *moshi_checkpoint_open(const char *path, MoshiError *error);
 MoshiCheckpoint *moshi_checkpoint_ref(MoshiCheckpoint *checkpoint);
 void moshi_checkpoint_unref(MoshiCheckpoint *checkpoint);
@@ -48,12 +33,14 @@ const MoshiTensor *moshi_checkpoint_find(
 /* As above, but does not mark it: to tell what kind of file it is. */
 bool moshi_checkpoint_has(const MoshiCheckpoint *checkpoint, const char *name);
 const char *moshi_checkpoint_path(const MoshiCheckpoint *checkpoint);
-/* Of all tensors. */
 /* Of the data of all tensors. */
 size_t moshi_checkpoint_bytes(const MoshiCheckpoint *checkpoint);
 /* Device, inode, size and modification time of its files as text: equal
  * identities, equal weights. */
 const char *moshi_checkpoint_identity(const MoshiCheckpoint *checkpoint);
+/* A GGUF file's metadata of this key, NULL where it has none that is a string. */
+const char *moshi_checkpoint_metadata(
+    const MoshiCheckpoint *checkpoint, const char *key);
 /* The i-th tensor, NULL past the last. Order is that of the files. */
 const MoshiTensor *moshi_checkpoint_nth(const MoshiCheckpoint *checkpoint, size_t i);
 /* Name of a tensor that nobody has asked for, NULL when all were; for a
@@ -63,7 +50,7 @@ const char *moshi_checkpoint_unused(const MoshiCheckpoint *checkpoint, size_t *c
  * it was opened (shrunken files would end in SIGBUS). */
 int moshi_checkpoint_verify(const MoshiCheckpoint *checkpoint, MoshiError *error);
 
-/* Parses one safetensors image of `size` bytes in memory (not copied); for
+/* Parses one GGUF or safetensors image of `size` bytes in memory (not copied); for
  * tests and fuzzing. `label` names it in errors. */
 MoshiCheckpoint *moshi_checkpoint_from_memory(
     const void *data, size_t size, const char *label, MoshiError *error);

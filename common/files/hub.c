@@ -121,10 +121,6 @@ check_suffix(const char *path, MoshiError *error)
         "use a "
         ".safetensors checkpoint",
         path);
-  if (g_str_has_suffix(path, ".gguf"))
-    return moshi_fail(error, MOSHI_ERROR_MODEL,
-        "%s: GGUF is not supported; use a .safetensors checkpoint (F32, F16 or BF16)",
-        path);
   return 0;
 }
 

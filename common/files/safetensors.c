@@ -20,38 +20,8 @@
 #define MAX_TENSORS 65536
 #define MAX_DEPTH 16 /* of fields that we skip */
 
-static const struct {
-  const char *name;
-  size_t size; /* 0: known, and not read */
-} dtypes[] = {
-    [MOSHI_DTYPE_BOOL] = {"BOOL", 1},
-    [MOSHI_DTYPE_U8] = {"U8", 1},
-    [MOSHI_DTYPE_I8] = {"I8", 1},
-    [MOSHI_DTYPE_I16] = {"I16", 2},
-    [MOSHI_DTYPE_U16] = {"U16", 2},
-    [MOSHI_DTYPE_F16] = {"F16", 2},
-    [MOSHI_DTYPE_BF16] = {"BF16", 2},
-    [MOSHI_DTYPE_I32] = {"I32", 4},
-    [MOSHI_DTYPE_U32] = {"U32", 4},
-    [MOSHI_DTYPE_F32] = {"F32", 4},
-    [MOSHI_DTYPE_I64] = {"I64", 8},
-    [MOSHI_DTYPE_U64] = {"U64", 8},
-    [MOSHI_DTYPE_F64] = {"F64", 8},
-};
 static const char *const foreign_dtypes[] = {"F8_E5M2", "F8_E4M3", "F8_E8M0", "C64",
     "F4", "F6_E2M3", "F6_E3M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"};
-
-const char *
-moshi_dtype_name(MoshiDtype dtype)
-{
-  return dtypes[dtype].name;
-}
-
-size_t
-moshi_dtype_size(MoshiDtype dtype)
-{
-  return dtypes[dtype].size;
-}
 
 typedef struct {
   const char *label;
@@ -90,8 +60,8 @@ parse_dtype(Parser *p, Entry *e)
 {
   if (!moshi_scan_string(&p->scan, p->text))
     return fail_entry(p, NULL);
-  for (size_t i = 0; i < G_N_ELEMENTS(dtypes); i++)
-    if (strcmp(dtypes[i].name, p->text->str) == 0) {
+  for (MoshiDtype i = 0; i < MOSHI_N_DTYPES; i++)
+    if (moshi_dtype_block(i) == 1 && strcmp(moshi_dtype_name(i), p->text->str) == 0) {
       e->tensor.dtype = i;
       return 0;
     }
@@ -181,7 +151,7 @@ static int
 check_entry(Parser *p, Entry *e)
 {
   MoshiTensor *t = &e->tensor;
-  uint64_t bytes = dtypes[t->dtype].size;
+  uint64_t bytes = moshi_dtype_size(t->dtype);
   for (int i = 0; i < t->n_dims; i++)
     if (__builtin_mul_overflow(bytes, (uint64_t)t->dims[i], &bytes))
       return fail_entry(p, "the size of its shape overflows");
@@ -300,8 +270,6 @@ fail_foreign(const uint8_t *data, size_t size, const char *label, MoshiError *er
     size_t n;
     const char *message;
   } kinds[] = {
-      {"GGUF", 4,
-          "is a GGUF file, which is not supported; use a safetensors checkpoint"},
       {"PK\3\4", 4,
           "is a PyTorch pickle, which could run code of its own and is never read; use "
           "a "

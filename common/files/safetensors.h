@@ -12,8 +12,4 @@
 int moshi_safetensors_parse(const uint8_t *data, size_t size, const char *label,
     GArray *tensors, GStringChunk *names, MoshiError *error);
 
-/* "BF16" and so on. */
-const char *moshi_dtype_name(MoshiDtype dtype);
-size_t moshi_dtype_size(MoshiDtype dtype);
-
 #endif

@@ -183,7 +183,6 @@ test_beginnings(void)
 
   expect_refused("", 0, "m: 0 bytes are too few for a safetensors file");
   expect_refused("1234567", 7, "7 bytes are too few");
-  expect_refused("GGUF\3\0\0\0\0\0\0\0", 12, "is a GGUF file");
   expect_refused("PK\3\4\0\0\0\0\0\0", 10, "is a PyTorch pickle");
   expect_refused("version https://git-lfs.github.com/spec/v1\n", 43, "git lfs pull");
   expect_refused("<!DOCTYPE html>", 15, "is a web page");

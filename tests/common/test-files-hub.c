@@ -306,7 +306,6 @@ test_file(Home *h, gconstpointer data)
       {"x.th", "is a PyTorch pickle"},
       {"x.ckpt", "is a PyTorch pickle"},
       {"pytorch_model.bin", "is a PyTorch pickle"},
-      {"x.gguf", "x.gguf: GGUF is not supported"},
   };
   for (size_t i = 0; i < G_N_ELEMENTS(foreign); i++) {
     char *path = at(h, foreign[i].name);
