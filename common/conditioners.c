@@ -186,7 +186,7 @@ static int
 project(const MoshiConditioner *c, MoshiDevice *d, const Source *source, float *out,
     MoshiError *error)
 {
-  size_t width = c->output_proj.w.cols, dim = c->output_proj.w.rows;
+  size_t width = c->output_proj.w.m.cols, dim = c->output_proj.w.m.rows;
   size_t length = source->length;
   float *x = d->ops->alloc(d, length * width * sizeof(float));
   float *y = d->ops->alloc(d, length * dim * sizeof(float));
@@ -224,7 +224,7 @@ static int
 provide(const MoshiConditioner *c, MoshiDevice *d, const Source *source, float *out,
     MoshiError *error)
 {
-  size_t dim = c->output_proj.w.rows;
+  size_t dim = c->output_proj.w.m.rows;
   int status = source->padding ? 0 : project(c, d, source, out, error);
   for (int i = 0; i < source->length && !status; i++)
     if (source->padding || (source->mask && !source->mask[i]))

@@ -8,7 +8,7 @@ static void
 project(MoshiSession *s, int set, int rows)
 {
   const MoshiLinear *in = &s->w->depth_in[set];
-  size_t from = in->w.cols, to = in->w.rows;
+  size_t from = in->w.m.cols, to = in->w.m.rows;
   MoshiLinearOp op = {.w = &in->w,
       .x = {s->x, from, from},
       .y = {s->z, to, to},

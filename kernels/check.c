@@ -73,6 +73,14 @@ check_number(Check *c, Data data)
   }
 }
 
+const char *const check_data_names[] = {"unit", "wide", "tiny", "huge", "special"};
+
+Data
+check_finite_data(Check *c)
+{
+  return check_below(c, DATA_SPECIAL);
+}
+
 void
 check_fill(Check *c, float *x, size_t n, Data data)
 {
@@ -118,6 +126,14 @@ check_output(Check *c, size_t n)
   return (float *)block(c, n * sizeof(float), GUARD + offset, GUARD);
 }
 
+float *
+check_vector(Check *c, size_t n, Data data)
+{
+  float *x = check_input(c, n);
+  check_fill(c, x, n, data);
+  return x;
+}
+
 static bool
 guarded(const unsigned char *bytes, size_t n)
 {
@@ -156,6 +172,12 @@ check_fail(Check *c, const char *format, ...)
   va_end(args);
   printf("\n#   repeat with: --seed %llu --rounds 1 --tier %s %s\n",
       (unsigned long long)c->seed, c->tier->name, c->name);
+}
+
+double
+check_sum_tolerance(int n, double magnitudes)
+{
+  return (n + 4) * CHECK_EPS * magnitudes + CHECK_TINY;
 }
 
 bool

@@ -204,8 +204,9 @@ static void
 run_matvec(Bench *b, const Case *c)
 {
   const MoshiType type = stored_as(c);
-  const void *w = weights(b, (size_t)c->n * c->k * moshi_type_size(type) / 4);
-  b->k->matvec[type](b->y, c->n, w, b->x, c->k, 0, c->n, c->k, c->m);
+  MoshiRows w = {.type = type, .rows = c->n, .cols = c->k};
+  w.data = weights(b, moshi_rows_size(&w) / 4);
+  b->k->matvec[type](b->y, c->n, &w, b->x, c->k, 0, c->n, c->m);
 }
 
 static void
@@ -255,7 +256,7 @@ bytes_of(const Case *c)
   if (!strcmp(c->kernel, "gemm"))
     return 4.0 * (moshi_panels_size(c->n, c->k) + (double)c->m * (c->n + c->k));
   if (!strncmp(c->kernel, "matvec", 6))
-    return (double)c->n * c->k * moshi_type_size(stored_as(c)) +
+    return (double)c->n * moshi_rows_bytes(stored_as(c), c->k) +
            4.0 * c->m * (c->n + c->k);
   return c->k ? 8.0 * c->n * c->k : 8.0 * c->n;
 }

@@ -2,9 +2,15 @@
 #ifndef MOSHI_KERNELS_CHECK_INNER_H
 #define MOSHI_KERNELS_CHECK_INNER_H
 
+#include <float.h>
 #include <stdbool.h>
 
 #include "kernels.h"
+
+/* Half a unit in the last place, relatively. */
+#define CHECK_EPS 0x1p-24
+/* Where sums of denormals, and results below the least normal, may end up. */
+#define CHECK_TINY (FLT_MIN * 4.0)
 
 /* Kinds of data. */
 typedef enum {
@@ -15,6 +21,8 @@ typedef enum {
   DATA_SPECIAL, /* infinities and NaNs among the rest */
   N_DATA
 } Data;
+
+extern const char *const check_data_names[];
 
 enum { CHECK_MAX_BLOCKS = 16 };
 
@@ -37,12 +45,18 @@ int check_below(Check *c, int n); /* 0 … n−1 */
 /* A size of [1,max]: small and odd ones are as likely as large ones. */
 int check_size(Check *c, int max);
 float check_number(Check *c, Data data);
+/* Kinds without infinities, for kernels that sum. */
+Data check_finite_data(Check *c);
 void check_fill(Check *c, float *x, size_t n, Data data);
 /* n elements at an odd address. Inputs end where their memory does, for the
  * sanitizers; outputs have guard bytes around them. All go with check_end. */
 float *check_input(Check *c, size_t n);
 void *check_input_bytes(Check *c, size_t bytes, size_t alignment);
 float *check_output(Check *c, size_t n);
+float *check_vector(Check *c, size_t n, Data data); /* an input, filled */
+/* Of a sum of n products in any order: n rounding errors of at most CHECK_EPS of the
+ * sum of magnitudes. */
+double check_sum_tolerance(int n, double magnitudes);
 /* Of element i: NaN where want is, else within `tolerance`. */
 bool check_near(Check *c, size_t i, float got, float want, double tolerance);
 /* n equal floats, bit for bit. */
@@ -56,6 +70,10 @@ typedef struct {
   const char *name;
   void (*round)(Check *c);
 } CheckKernel;
+
+/* Rounds of one type's products, and of its widening. */
+void check_matvec(Check *c, MoshiType type);
+void check_widen(Check *c, MoshiType type);
 
 extern const CheckKernel check_kernels[];
 extern const int n_check_kernels;

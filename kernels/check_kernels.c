@@ -8,26 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EPS 0x1p-24
-/* Where sums of denormals, and results below the least normal, may end up. */
-#define TINY (FLT_MIN * 4.0)
-
-static const char *const data_names[] = {"unit", "wide", "tiny", "huge", "special"};
-
-/* Kinds without infinities, for kernels that sum. */
-static Data
-finite_data(Check *c)
-{
-  return check_below(c, DATA_SPECIAL);
-}
-
-/* A sum of n products in any order: n rounding errors of at most EPS of the sum
- * of magnitudes. */
-static double
-sum_tolerance(int n, double magnitudes)
-{
-  return (n + 4) * EPS * magnitudes + TINY;
-}
+#define EPS CHECK_EPS
+#define TINY CHECK_TINY
 
 /* ------------------------------------------------------------ activations */
 
@@ -59,7 +41,7 @@ act_round(Check *c, MoshiAct act)
   float *x = check_input(c, n), *y = check_output(c, n), *want = check_output(c, n),
         one;
 
-  snprintf(c->what, sizeof c->what, "n %d, %s data", n, data_names[data]);
+  snprintf(c->what, sizeof c->what, "n %d, %s data", n, check_data_names[data]);
   check_fill(c, x, n, data);
   if (data == DATA_UNIT) /* where the functions bend */
     for (int i = 0; i < n; i++)
@@ -108,20 +90,12 @@ weight_at(const void *ctx, int n, int k)
   return ((const float *const *)ctx)[n][k];
 }
 
-static float *
-random_vector(Check *c, int n, Data data)
-{
-  float *x = check_input(c, n);
-  check_fill(c, x, n, data);
-  return x;
-}
-
 static const float *
 random_panels(Check *c, const MoshiGemm *g, Data data)
 {
   float *panels = check_input(c, moshi_panels_size(g->n_out, g->n_in));
   const float **rows = check_input_bytes(c, g->n_out * sizeof *rows, sizeof *rows);
-  float *w = random_vector(c, g->n_out * g->n_in, data);
+  float *w = check_vector(c, g->n_out * g->n_in, data);
 
   for (int n = 0; n < g->n_out; n++)
     rows[n] = w + (size_t)n * g->n_in;
@@ -149,15 +123,15 @@ random_gemm(Check *c, Data data)
   g.residual_batch = g.residual_step * g.steps + check_below(c, 9);
   snprintf(c->what, sizeof c->what,
       "batch %d, steps %d, in %d (every %zu), out %d, %s, %s data", g.batch, g.steps,
-      g.n_in, g.in_step, g.n_out, act_names[g.act], data_names[data]);
-  g.in = random_vector(c, input_size(&g), data);
+      g.n_in, g.in_step, g.n_out, act_names[g.act], check_data_names[data]);
+  g.in = check_vector(c, input_size(&g), data);
   g.panels = random_panels(c, &g, data == DATA_HUGE ? DATA_UNIT : data);
   if (check_below(c, 2))
-    g.bias = random_vector(c, g.n_out, data);
+    g.bias = check_vector(c, g.n_out, data);
   if (check_below(c, 3) == 0)
-    g.scale = random_vector(c, g.n_out, DATA_UNIT);
+    g.scale = check_vector(c, g.n_out, DATA_UNIT);
   if (check_below(c, 3) == 0)
-    g.residual = random_vector(c, g.residual_batch * g.batch, data);
+    g.residual = check_vector(c, g.residual_batch * g.batch, data);
   return g;
 }
 
@@ -172,7 +146,7 @@ gemm_tolerance(const MoshiGemm *g, int item, int step, int n, float want)
 
   for (int k = 0; k < g->n_in; k++)
     magnitude += fabs((double)x[k] * w[(size_t)k * MOSHI_PANEL + n % MOSHI_PANEL]);
-  double tolerance = 1.2 * sum_tolerance(g->n_in, magnitude);
+  double tolerance = 1.2 * check_sum_tolerance(g->n_in, magnitude);
   if (g->act != MOSHI_ACT_NONE)
     tolerance += 8 * EPS * magnitude + 8 * EPS;
   if (g->scale)
@@ -202,7 +176,7 @@ gemm_in_pieces(Check *c, const MoshiGemm *g)
 static void
 gemm_round(Check *c)
 {
-  const Data data = finite_data(c);
+  const Data data = check_finite_data(c);
   MoshiGemm g = random_gemm(c, data);
   const size_t size = g.out_batch * g.batch;
   float *want = check_output(c, size), *whole = check_output(c, size),
@@ -226,113 +200,6 @@ gemm_round(Check *c)
       }
 }
 
-/* ----------------------------------------------------------------- matvec */
-
-static void *
-random_stored(Check *c, MoshiType type, size_t n, Data data)
-{
-  void *stored = check_input_bytes(c, n * moshi_type_size(type), moshi_type_size(type));
-  for (size_t i = 0; i < n; i++) {
-    const float x = check_number(c, data);
-    const uint16_t half =
-        type == MOSHI_TYPE_F16 ? moshi_f32_to_f16(x) : moshi_f32_to_bf16(x);
-    if (type == MOSHI_TYPE_F32)
-      memcpy((char *)stored + 4 * i, &x, 4);
-    else
-      memcpy((char *)stored + 2 * i, &half, 2);
-  }
-  return stored;
-}
-
-static void
-matvec_round(Check *c, MoshiType type)
-{
-  const Data data = finite_data(c), w_data = data == DATA_HUGE ? DATA_UNIT : data;
-  const int batch = check_size(c, 20), cols = check_size(c, 1500);
-  const int rows = check_size(c, 1 + 60000 / cols), r0 = check_below(c, rows);
-  const int n = 1 + check_below(c, rows - r0);
-  const size_t x_step = cols + check_below(c, 9), y_step = n + check_below(c, 9);
-  const size_t size = y_step * batch;
-
-  snprintf(c->what, sizeof c->what, "rows %d-%d, cols %d, batch %d, %s data", r0,
-      r0 + n, cols, batch, data_names[data]);
-  const void *w = random_stored(c, type, (size_t)rows * cols, w_data);
-  const float *x = random_vector(c, x_step * (batch - 1) + cols, data);
-  float *wide = check_output(c, (size_t)rows * cols);
-  float *want = check_output(c, size), *y = check_output(c, size), one;
-
-  c->ref->widen[type](wide, w, (size_t)rows * cols);
-  c->ref->matvec[type](want, y_step, w, x, x_step, r0, r0 + n, cols, batch);
-  c->tier->matvec[type](y, y_step, w, x, x_step, r0, r0 + n, cols, batch);
-  for (int i = 0; i < batch; i++)
-    for (int r = 0; r < n; r++) {
-      double magnitude = 0;
-      for (int k = 0; k < cols; k++)
-        magnitude +=
-            fabs((double)x[i * x_step + k] * wide[(size_t)(r0 + r) * cols + k]);
-      const size_t at = i * y_step + r;
-      if (!check_near(c, at, y[at], want[at], sum_tolerance(cols, magnitude)))
-        return;
-    }
-  const int item = check_below(c, batch), row = check_below(c, n);
-  c->tier->matvec[type](
-      &one, 1, w, x + item * x_step, x_step, r0 + row, r0 + row + 1, cols, 1);
-  check_same(c, "alone", &one, y + item * y_step + row, 1);
-}
-
-static void
-matvec_f32_round(Check *c)
-{
-  matvec_round(c, MOSHI_TYPE_F32);
-}
-
-static void
-matvec_f16_round(Check *c)
-{
-  matvec_round(c, MOSHI_TYPE_F16);
-}
-
-static void
-matvec_bf16_round(Check *c)
-{
-  matvec_round(c, MOSHI_TYPE_BF16);
-}
-
-/* Exact, for every value there is. */
-static void
-widen_round(Check *c, MoshiType type)
-{
-  const int n = check_size(c, 300);
-  const size_t bytes = n * moshi_type_size(type);
-  unsigned char *x = check_input_bytes(c, bytes, moshi_type_size(type));
-  float *want = check_output(c, n), *y = check_output(c, n);
-
-  snprintf(c->what, sizeof c->what, "n %d, random bits", n);
-  for (size_t i = 0; i < bytes; i++)
-    x[i] = (unsigned char)check_random(c);
-  c->ref->widen[type](want, x, n);
-  c->tier->widen[type](y, x, n);
-  check_same(c, "widened", y, want, n);
-}
-
-static void
-widen_f32_round(Check *c)
-{
-  widen_round(c, MOSHI_TYPE_F32);
-}
-
-static void
-widen_f16_round(Check *c)
-{
-  widen_round(c, MOSHI_TYPE_F16);
-}
-
-static void
-widen_bf16_round(Check *c)
-{
-  widen_round(c, MOSHI_TYPE_BF16);
-}
-
 /* ------------------------------------------------------------ elementwise */
 
 /* One rounding: exact. */
@@ -341,10 +208,10 @@ mul_round(Check *c)
 {
   const int n = check_size(c, 300);
   const Data data = check_below(c, N_DATA);
-  float *x = random_vector(c, n, data), *g = random_vector(c, n, data);
+  float *x = check_vector(c, n, data), *g = check_vector(c, n, data);
   float *want = check_output(c, n), *y = check_output(c, n);
 
-  snprintf(c->what, sizeof c->what, "n %d, %s data", n, data_names[data]);
+  snprintf(c->what, sizeof c->what, "n %d, %s data", n, check_data_names[data]);
   c->ref->mul(want, x, g, n);
   c->tier->mul(y, x, g, n);
   check_same(c, "product", y, want, n);
@@ -358,12 +225,12 @@ add_round(Check *c)
 {
   const int n = check_size(c, 300), at = check_below(c, n);
   const Data data = check_below(c, N_DATA);
-  const float *x = random_vector(c, n, data);
-  const float *s = check_below(c, 2) ? random_vector(c, n, data) : NULL;
+  const float *x = check_vector(c, n, data);
+  const float *s = check_below(c, 2) ? check_vector(c, n, data) : NULL;
   float *want = check_output(c, n), *y = check_output(c, n);
 
   snprintf(c->what, sizeof c->what, "n %d, %s, %s data", n, s ? "scaled" : "plain",
-      data_names[data]);
+      check_data_names[data]);
   check_fill(c, want, n, data);
   memcpy(y, want, n * sizeof *y);
   float one = y[at];
@@ -387,12 +254,12 @@ static void
 rope_check(Check *c, bool halves)
 {
   const int n = check_size(c, 100);
-  const Data data = finite_data(c);
+  const Data data = check_finite_data(c);
   float *want = check_output(c, 2 * n), *y = check_output(c, 2 * n);
-  const float *cos = random_vector(c, n, DATA_UNIT),
-              *sin = random_vector(c, n, DATA_UNIT);
+  const float *cos = check_vector(c, n, DATA_UNIT),
+              *sin = check_vector(c, n, DATA_UNIT);
 
-  snprintf(c->what, sizeof c->what, "%d pairs, %s data", n, data_names[data]);
+  snprintf(c->what, sizeof c->what, "%d pairs, %s data", n, check_data_names[data]);
   check_fill(c, y, 2 * n, data);
   memcpy(want, y, 2 * n * sizeof *y);
   const float *x = memcpy(check_input(c, 2 * n), y, 2 * n * sizeof *y);
@@ -431,11 +298,11 @@ static void
 rms_norm_round(Check *c)
 {
   const int n = check_size(c, 2000);
-  const Data data = finite_data(c);
-  const float *x = random_vector(c, n, data), *alpha = random_vector(c, n, DATA_UNIT);
+  const Data data = check_finite_data(c);
+  const float *x = check_vector(c, n, data), *alpha = check_vector(c, n, DATA_UNIT);
   float *want = check_output(c, n), *y = check_output(c, n);
 
-  snprintf(c->what, sizeof c->what, "n %d, %s data", n, data_names[data]);
+  snprintf(c->what, sizeof c->what, "n %d, %s data", n, check_data_names[data]);
   c->ref->rms_norm(want, x, alpha, n, 1e-8f);
   c->tier->rms_norm(y, x, alpha, n, 1e-8f);
   for (int i = 0; i < n; i++)
@@ -450,13 +317,13 @@ static void
 layer_norm_round(Check *c)
 {
   const int n = check_size(c, 2000);
-  const Data data = finite_data(c);
-  const float *x = random_vector(c, n, data), *w = random_vector(c, n, DATA_UNIT),
-              *b = random_vector(c, n, DATA_UNIT);
+  const Data data = check_finite_data(c);
+  const float *x = check_vector(c, n, data), *w = check_vector(c, n, DATA_UNIT),
+              *b = check_vector(c, n, DATA_UNIT);
   float *want = check_output(c, n), *y = check_output(c, n);
   double mean = 0, magnitude = 0, variance = 0;
 
-  snprintf(c->what, sizeof c->what, "n %d, %s data", n, data_names[data]);
+  snprintf(c->what, sizeof c->what, "n %d, %s data", n, check_data_names[data]);
   for (int i = 0; i < n; i++) {
     mean += x[i] / (double)n;
     magnitude += fabs(x[i]) / n;
@@ -495,10 +362,10 @@ attention_round(Check *c)
   a.first = check_below(c, a.capacity);
   a.scale = 1 / sqrtf((float)a.d);
   snprintf(c->what, sizeof c->what, "d %d, %d of %d keys from %d, %s data", a.d,
-      a.count, a.capacity, a.first, data_names[data]);
+      a.count, a.capacity, a.first, check_data_names[data]);
   const size_t size = a.stride * (a.capacity - 1) + a.d;
-  float *q = random_vector(c, a.d, data), *k = random_vector(c, size, data),
-        *v = random_vector(c, size, data);
+  float *q = check_vector(c, a.d, data), *k = check_vector(c, size, data),
+        *v = check_vector(c, size, data);
   if (data == DATA_UNIT && check_below(c, 2)) /* one key that takes all */
     for (int i = 0; i < a.d; i++)
       q[i] *= 50;
@@ -544,7 +411,7 @@ static void
 arg_round(Check *c, int (*ref)(const float *, int), int (*tier)(const float *, int))
 {
   const int n = check_size(c, 3000), kind = check_below(c, N_DATA + 2);
-  float *x = random_vector(c, n, kind < N_DATA ? kind : DATA_UNIT);
+  float *x = check_vector(c, n, kind < N_DATA ? kind : DATA_UNIT);
 
   if (kind >= N_DATA) /* many ties, or nothing but NaNs */
     for (int i = 0; i < n; i++)
@@ -575,13 +442,13 @@ softmax_exp_round(Check *c)
   const int n = check_size(c, 3000);
   const float inverse =
       check_below(c, 2) ? 1 : 0.2f + 3 * fabsf(check_number(c, DATA_UNIT));
-  const Data data = finite_data(c);
-  float *x = random_vector(c, n, data);
+  const Data data = check_finite_data(c);
+  float *x = check_vector(c, n, data);
   float *want = check_output(c, n), *p = check_output(c, n);
   double total = 0;
 
-  snprintf(
-      c->what, sizeof c->what, "n %d, %s data, 1/T %g", n, data_names[data], inverse);
+  snprintf(c->what, sizeof c->what, "n %d, %s data, 1/T %g", n, check_data_names[data],
+      inverse);
   if (data == DATA_UNIT)
     for (int i = 0; i < n; i++)
       x[i] *= 20;
@@ -597,14 +464,45 @@ softmax_exp_round(Check *c)
   check_near(c, n, sum, (float)total, (n + 4) * EPS * total);
 }
 
+#define TYPE_ROUNDS(name, type)                                                        \
+  static void matvec_##name##_round(Check *c)                                          \
+  {                                                                                    \
+    check_matvec(c, type);                                                             \
+  }                                                                                    \
+  static void widen_##name##_round(Check *c)                                           \
+  {                                                                                    \
+    check_widen(c, type);                                                              \
+  }
+TYPE_ROUNDS(f32, MOSHI_TYPE_F32)
+TYPE_ROUNDS(f16, MOSHI_TYPE_F16)
+TYPE_ROUNDS(bf16, MOSHI_TYPE_BF16)
+TYPE_ROUNDS(i8, MOSHI_TYPE_I8)
+TYPE_ROUNDS(q8_0, MOSHI_TYPE_Q8_0)
+TYPE_ROUNDS(q4_0, MOSHI_TYPE_Q4_0)
+TYPE_ROUNDS(q4_k, MOSHI_TYPE_Q4_K)
+TYPE_ROUNDS(mlx4, MOSHI_TYPE_MLX4)
+TYPE_ROUNDS(mlx8, MOSHI_TYPE_MLX8)
+
 const CheckKernel check_kernels[] = {
     {"gemm", gemm_round},
     {"matvec_f32", matvec_f32_round},
     {"matvec_f16", matvec_f16_round},
     {"matvec_bf16", matvec_bf16_round},
+    {"matvec_i8", matvec_i8_round},
+    {"matvec_q8_0", matvec_q8_0_round},
+    {"matvec_q4_0", matvec_q4_0_round},
+    {"matvec_q4_k", matvec_q4_k_round},
+    {"matvec_mlx4", matvec_mlx4_round},
+    {"matvec_mlx8", matvec_mlx8_round},
     {"widen_f32", widen_f32_round},
     {"widen_f16", widen_f16_round},
     {"widen_bf16", widen_bf16_round},
+    {"widen_i8", widen_i8_round},
+    {"widen_q8_0", widen_q8_0_round},
+    {"widen_q4_0", widen_q4_0_round},
+    {"widen_q4_k", widen_q4_k_round},
+    {"widen_mlx4", widen_mlx4_round},
+    {"widen_mlx8", widen_mlx8_round},
     {"rms_norm", rms_norm_round},
     {"layer_norm", layer_norm_round},
     {"act_none", act_none_round},

@@ -98,10 +98,67 @@ moshi_pack_panels(float *panels, int n_out, int n_in, int p0, int p1,
   }
 }
 
-size_t
-moshi_type_size(MoshiType type)
+/* MLX packs its groups, of 32 columns at least, into whole words. */
+static const struct {
+  const char *name;
+  int block, bytes;
+} types[MOSHI_N_TYPES] = {
+    [MOSHI_TYPE_F32] = {"f32", 1, 4},
+    [MOSHI_TYPE_F16] = {"f16", 1, 2},
+    [MOSHI_TYPE_BF16] = {"bf16", 1, 2},
+    [MOSHI_TYPE_I8] = {"i8", 1, 1},
+    [MOSHI_TYPE_Q8_0] = {"q8_0", 32, 34},
+    [MOSHI_TYPE_Q4_0] = {"q4_0", 32, 18},
+    [MOSHI_TYPE_Q4_K] = {"q4_k", 256, 144},
+    [MOSHI_TYPE_MLX4] = {"mlx4", 32, 16},
+    [MOSHI_TYPE_MLX8] = {"mlx8", 32, 32},
+};
+
+const char *
+moshi_type_name(MoshiType type)
 {
-  return type == MOSHI_TYPE_F32 ? 4 : 2;
+  return types[type].name;
+}
+
+int
+moshi_type_block(MoshiType type)
+{
+  return types[type].block;
+}
+
+size_t
+moshi_rows_bytes(MoshiType type, int cols)
+{
+  return (size_t)(cols / types[type].block) * types[type].bytes;
+}
+
+/* Of the scales, or of the biases, of one row. */
+static size_t
+scale_bytes(const MoshiRows *w)
+{
+  if (w->type == MOSHI_TYPE_I8)
+    return sizeof(float);
+  return w->group ? moshi_rows_bytes(w->scale_type, w->cols / w->group) : 0;
+}
+
+size_t
+moshi_rows_size(const MoshiRows *w)
+{
+  const size_t scales = scale_bytes(w) * (w->biases ? 2 : 1);
+  return w->rows * (moshi_rows_bytes(w->type, w->cols) + scales);
+}
+
+MoshiRows
+moshi_rows_part(const MoshiRows *w, int first, int n)
+{
+  MoshiRows part = *w;
+  part.rows = n;
+  part.data = (const char *)w->data + first * moshi_rows_bytes(w->type, w->cols);
+  if (w->scales)
+    part.scales = (const char *)w->scales + first * scale_bytes(w);
+  if (w->biases)
+    part.biases = (const char *)w->biases + first * scale_bytes(w);
+  return part;
 }
 
 /* ------------------------------------------------------------ half floats */

@@ -21,13 +21,33 @@
 extern "C" {
 #endif
 
-/* How the elements of a weight matrix are stored. */
+/* How the elements of a weight matrix are stored. Of a block, d and dmin are f16;
+ * q are its stored integers. */
 typedef enum {
   MOSHI_TYPE_F32,
   MOSHI_TYPE_F16,
   MOSHI_TYPE_BF16,
+  MOSHI_TYPE_I8,   /* q·scales[row], q int8: PyTorch's, scales its weight_scb/127 */
+  MOSHI_TYPE_Q8_0, /* ggml: blocks of 32 in 34 bytes, d·q */
+  MOSHI_TYPE_Q4_0, /* ggml: blocks of 32 in 18 bytes, d·(q − 8) */
+  MOSHI_TYPE_Q4_K, /* ggml: blocks of 256 in 144 bytes, d·s·q − dmin·m, where each 32
+                      have 6-bit s and m */
+  MOSHI_TYPE_MLX4, /* s·q + b, where each `group` columns have a scale and a bias */
+  MOSHI_TYPE_MLX8,
   MOSHI_N_TYPES
 } MoshiType;
+
+/* A row-major matrix [rows][cols] as its file has it. The columns of a row are
+ * whole blocks or groups; a group is 32, 64 or 128 columns. */
+typedef struct {
+  MoshiType type;
+  int rows, cols;
+  const void *data;
+  const void *scales;   /* I8: f32 [rows]; MLX: [rows][cols/group] of scale_type */
+  const void *biases;   /* MLX: as scales */
+  MoshiType scale_type; /* F32, F16 or BF16 */
+  int group;
+} MoshiRows;
 
 /* Outputs of a packed matrix come in panels of this many (see pack). */
 #define MOSHI_PANEL 16
@@ -91,11 +111,10 @@ typedef struct {
   /* Rows [r0,r1) of the product, panels [p0,p1). */
   void (*gemm)(const MoshiGemm *g, int r0, int r1, int p0, int p1);
 
-  /* y[i·y_step + r − r0] = Σ_c W[r][c]·x[i·x_step + c] for rows r in [r0,r1) of
-   * a row-major matrix with `cols` columns, for every batch item i. W is
-   * stored as `type`. */
-  void (*matvec[MOSHI_N_TYPES])(float *y, size_t y_step, const void *w, const float *x,
-      size_t x_step, int r0, int r1, int cols, int batch);
+  /* y[i·y_step + r − r0] = Σ_c W[r][c]·x[i·x_step + c] for rows r in [r0,r1), for
+   * every batch item i. */
+  void (*matvec[MOSHI_N_TYPES])(float *y, size_t y_step, const MoshiRows *w,
+      const float *x, size_t x_step, int r0, int r1, int batch);
 
   /* y = x·alpha / sqrt(mean(x²) + eps). y may equal x. */
   void (*rms_norm)(float *y, const float *x, const float *alpha, int n, float eps);
@@ -125,8 +144,8 @@ typedef struct {
   /* p[i] = exp((x[i] − max x)·inv_temperature); returns Σp (f32). */
   float (*softmax_exp)(float *p, const float *x, int n, float inv_temperature);
 
-  /* Widens n elements of a stored type to f32. */
-  void (*widen[MOSHI_N_TYPES])(float *y, const void *x, size_t n);
+  /* y[i] = W[row][col + i], n elements of a row as f32. */
+  void (*widen[MOSHI_N_TYPES])(float *y, const MoshiRows *w, int row, int col, int n);
 } MoshiKernels;
 
 /* CPU tiers, a mask of bits. */
@@ -158,7 +177,17 @@ float moshi_bf16_to_f32(uint16_t h);
 /* Round to nearest even. */
 uint16_t moshi_f32_to_f16(float x);
 uint16_t moshi_f32_to_bf16(float x);
-size_t moshi_type_size(MoshiType type);
+
+/* "f32", "q8_0", … */
+const char *moshi_type_name(MoshiType type);
+/* The columns of a row are a multiple of this. */
+int moshi_type_block(MoshiType type);
+/* Bytes of a row of `cols` columns, scales and biases aside. */
+size_t moshi_rows_bytes(MoshiType type, int cols);
+/* Bytes of a whole matrix, scales and biases included. */
+size_t moshi_rows_size(const MoshiRows *w);
+/* n rows from first on, as a matrix. */
+MoshiRows moshi_rows_part(const MoshiRows *w, int first, int n);
 
 #ifdef __cplusplus
 }

@@ -109,6 +109,8 @@ gemm(const MoshiGemm *g, int r0, int r1, int p0, int p1)
       gemm_row(g, r / g->steps, r % g->steps, p);
 }
 
+/* ------------------------------------------------------------ stored rows */
+
 static float
 f32_at(const void *w, size_t i)
 {
@@ -126,37 +128,99 @@ u16_at(const void *w, size_t i)
 }
 
 static float
-f16_at(const void *w, size_t i)
+float_at(MoshiType type, const void *w, size_t i)
 {
-  return moshi_f16_to_f32(u16_at(w, i));
+  return type == MOSHI_TYPE_F32   ? f32_at(w, i)
+         : type == MOSHI_TYPE_F16 ? moshi_f16_to_f32(u16_at(w, i))
+                                  : moshi_bf16_to_f32(u16_at(w, i));
 }
 
 static float
-bf16_at(const void *w, size_t i)
+q8_0_at(const uint8_t *row, int c)
 {
-  return moshi_bf16_to_f32(u16_at(w, i));
+  const uint8_t *block = row + c / 32 * 34;
+  return float_at(MOSHI_TYPE_F16, block, 0) * (int8_t)block[2 + c % 32];
 }
 
-#define TYPE(type)                                                                     \
-  static void matvec_##type(float *y, size_t y_step, const void *w, const float *x,    \
-      size_t x_step, int r0, int r1, int cols, int batch)                              \
-  {                                                                                    \
-    for (int i = 0; i < batch; i++)                                                    \
-      for (int r = r0; r < r1; r++) {                                                  \
-        double sum = 0;                                                                \
-        for (int c = 0; c < cols; c++)                                                 \
-          sum += (double)type##_at(w, (size_t)r * cols + c) * x[i * x_step + c];       \
-        y[i * y_step + (r - r0)] = (float)sum;                                         \
-      }                                                                                \
-  }                                                                                    \
-  static void widen_##type(float *y, const void *x, size_t n)                          \
-  {                                                                                    \
-    for (size_t i = 0; i < n; i++)                                                     \
-      y[i] = type##_at(x, i);                                                          \
+/* The low halves of 16 bytes, then the high ones. */
+static float
+q4_0_at(const uint8_t *row, int c)
+{
+  const uint8_t *block = row + c / 32 * 18, byte = block[2 + c % 16];
+  const int q = c % 32 < 16 ? byte & 15 : byte >> 4;
+  return float_at(MOSHI_TYPE_F16, block, 0) * (q - 8);
+}
+
+/* The low halves of 32 bytes, then the high ones. Of the twelve bytes of scales and
+ * minima the first eight hold the first four's six bits, and above them the upper
+ * two of the last four's. */
+static float
+q4_k_at(const uint8_t *row, int c)
+{
+  const uint8_t *block = row + c / 256 * 144, *s = block + 4;
+  const int j = c % 256 / 32;
+  const uint8_t byte = block[16 + j / 2 * 32 + c % 32];
+  const int scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | (s[j - 4] >> 6) << 4;
+  const int min = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | (s[j] >> 6) << 4;
+  const float d = float_at(MOSHI_TYPE_F16, block, 0);
+  const float dmin = float_at(MOSHI_TYPE_F16, block, 1);
+  return d * scale * (j % 2 ? byte >> 4 : byte & 15) - dmin * min;
+}
+
+static float
+mlx_at(const MoshiRows *w, int row, int c)
+{
+  const uint8_t *data =
+      (const uint8_t *)w->data + row * moshi_rows_bytes(w->type, w->cols);
+  const size_t at = (size_t)row * (w->cols / w->group) + c / w->group;
+  const int q = w->type == MOSHI_TYPE_MLX8 ? data[c]
+                : c % 2                    ? data[c / 2] >> 4
+                                           : data[c / 2] & 15;
+  return fmaf(float_at(w->scale_type, w->scales, at), q,
+      float_at(w->scale_type, w->biases, at));
+}
+
+static float
+weight_at(const MoshiRows *w, int row, int c)
+{
+  const uint8_t *data =
+      (const uint8_t *)w->data + row * moshi_rows_bytes(w->type, w->cols);
+  switch (w->type) {
+  case MOSHI_TYPE_I8:
+    return (int8_t)data[c] * f32_at(w->scales, row);
+  case MOSHI_TYPE_Q8_0:
+    return q8_0_at(data, c);
+  case MOSHI_TYPE_Q4_0:
+    return q4_0_at(data, c);
+  case MOSHI_TYPE_Q4_K:
+    return q4_k_at(data, c);
+  case MOSHI_TYPE_MLX4:
+  case MOSHI_TYPE_MLX8:
+    return mlx_at(w, row, c);
+  default:
+    return float_at(w->type, data, c);
   }
-TYPE(f32)
-TYPE(f16)
-TYPE(bf16)
+}
+
+static void
+matvec(float *y, size_t y_step, const MoshiRows *w, const float *x, size_t x_step,
+    int r0, int r1, int batch)
+{
+  for (int i = 0; i < batch; i++)
+    for (int r = r0; r < r1; r++) {
+      double sum = 0;
+      for (int c = 0; c < w->cols; c++)
+        sum += (double)weight_at(w, r, c) * x[i * x_step + c];
+      y[i * y_step + (r - r0)] = (float)sum;
+    }
+}
+
+static void
+widen(float *y, const MoshiRows *w, int row, int col, int n)
+{
+  for (int i = 0; i < n; i++)
+    y[i] = weight_at(w, row, col + i);
+}
 
 /* ------------------------------------------------------------------ norms */
 
@@ -281,7 +345,7 @@ softmax_exp(float *p, const float *x, int n, float inv_temperature)
 const MoshiKernels moshi_kernels_reference = {
     .name = "c",
     .gemm = gemm,
-    .matvec = {matvec_f32, matvec_f16, matvec_bf16},
+    .matvec = {matvec, matvec, matvec, matvec, matvec, matvec, matvec, matvec, matvec},
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .act = {act_none, act_elu, act_gelu, act_silu, act_relu, act_sigmoid, act_tanh},
@@ -293,5 +357,5 @@ const MoshiKernels moshi_kernels_reference = {
     .argmin = argmin,
     .argmax = argmax,
     .softmax_exp = softmax_exp,
-    .widen = {widen_f32, widen_f16, widen_bf16},
+    .widen = {widen, widen, widen, widen, widen, widen, widen, widen, widen},
 };

@@ -77,10 +77,9 @@ cpu_sync(MoshiDevice *d, MoshiError *error)
 }
 
 static int
-cpu_rows_matrix(MoshiDevice *d, MoshiMatrix *m, MoshiType type, const void *host,
-    int rows, int cols)
+cpu_rows_matrix(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host)
 {
-  *m = (MoshiMatrix){.type = type, .rows = rows, .cols = cols, .data = host};
+  *m = (MoshiMatrix){.m = *host};
   return 0;
 }
 
@@ -111,7 +110,9 @@ cpu_packed_matrix(MoshiDevice *d, MoshiMatrix *m, int rows, int cols,
     return MOSHI_ERROR_MEMORY;
   moshi_cpu_split(
       moshi_cpu(d), (rows + MOSHI_PANEL - 1) / MOSHI_PANEL, 1, size, pack_some, &p);
-  *m = (MoshiMatrix){MOSHI_TYPE_F32, true, rows, cols, p.panels};
+  *m = (MoshiMatrix){
+      .m = {.type = MOSHI_TYPE_F32, .rows = rows, .cols = cols, .data = p.panels},
+      .packed = true};
   return 0;
 }
 
@@ -119,8 +120,8 @@ static void
 cpu_free_matrix(MoshiDevice *d, MoshiMatrix *m)
 {
   if (m->packed)
-    moshi_cpu_free((void *)m->data);
-  m->data = NULL;
+    moshi_cpu_free((void *)m->m.data);
+  m->m.data = NULL;
 }
 
 /* ------------------------------------------------------------ elementwise */
@@ -225,16 +226,14 @@ cpu_store(MoshiDevice *d, const float *dense, size_t dense_stride, float *state,
 
 /* y += row `token` of a table, a stackful at a time. */
 static void
-add_entry(const MoshiKernels *k, float *y, const MoshiMatrix *table, int32_t token)
+add_entry(const MoshiKernels *k, float *y, const MoshiRows *table, int32_t token)
 {
   enum { PART = 512 };
-  const size_t size = moshi_type_size(table->type);
-  const char *row = (const char *)table->data + (size_t)token * table->cols * size;
   float part[PART];
 
   for (int c = 0; c < table->cols; c += PART) {
     const int n = table->cols - c < PART ? table->cols - c : PART;
-    k->widen[table->type](part, row + c * size, n);
+    k->widen[table->type](part, table, token, c, n);
     k->add(y + c, part, NULL, n);
   }
 }
@@ -245,8 +244,8 @@ cpu_embed(MoshiDevice *d, float *y, size_t y_stride, const MoshiMatrix *table,
 {
   for (int i = 0; i < n; i++) {
     const int32_t token = tokens[i * token_stride];
-    if (token >= 0 && token < table->rows)
-      add_entry(&moshi_cpu(d)->k, y + i * y_stride, table, token);
+    if (token >= 0 && token < table->m.rows)
+      add_entry(&moshi_cpu(d)->k, y + i * y_stride, &table->m, token);
   }
 }
 
@@ -254,9 +253,10 @@ cpu_embed(MoshiDevice *d, float *y, size_t y_stride, const MoshiMatrix *table,
 static void
 subtract_row(float *y, const MoshiMatrix *m, int row)
 {
+  const int cols = m->m.cols;
   const float *panel =
-      (const float *)m->data + (size_t)(row / MOSHI_PANEL) * MOSHI_PANEL * m->cols;
-  for (int c = 0; c < m->cols; c++)
+      (const float *)m->m.data + (size_t)(row / MOSHI_PANEL) * MOSHI_PANEL * cols;
+  for (int c = 0; c < cols; c++)
     y[c] -= panel[c * MOSHI_PANEL + row % MOSHI_PANEL];
 }
 
@@ -265,7 +265,7 @@ cpu_quantize(MoshiDevice *d, const MoshiMatrix *codebook, const float *half_norm
     float *residual, float *scores, int32_t *codes, size_t code_stride, int n)
 {
   const MoshiKernels *k = &moshi_cpu(d)->k;
-  const int rows = codebook->rows, dim = codebook->cols;
+  const int rows = codebook->m.rows, dim = codebook->m.cols;
 
   moshi_cpu_linear(d, &(MoshiLinearOp){
                           .w = codebook,

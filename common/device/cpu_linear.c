@@ -50,9 +50,9 @@ linear_packed(MoshiCpu *cpu, const MoshiLinearOp *op, int n_out)
               .in_step = op->x.step_stride,
               .batch = op->batch,
               .steps = op->steps,
-              .n_in = op->w->cols,
+              .n_in = op->w->m.cols,
               .panels =
-                  (const float *)op->w->data + (size_t)op->first_row * op->w->cols,
+                  (const float *)op->w->m.data + (size_t)op->first_row * op->w->m.cols,
               .n_out = n_out,
               .bias = op->bias,
               .scale = op->scale,
@@ -79,8 +79,7 @@ linear_packed(MoshiCpu *cpu, const MoshiLinearOp *op, int n_out)
 typedef struct {
   MoshiCpu *cpu;
   const MoshiLinearOp *op;
-  const char *w; /* of the first row wanted */
-  int n_out;
+  int n_out; /* rows of the matrix, from op->first_row on */
   /* rows of x and y, evenly spaced */
   int n;
   const float *x, *residual;
@@ -111,16 +110,16 @@ static void
 some_tiles(void *ctx, int begin, int end)
 {
   const Matvec *m = ctx;
-  const MoshiMatrix *w = m->op->w;
-  const size_t row_size = w->cols * moshi_type_size(w->type);
+  const MoshiRows *w = &m->op->w->m;
+  const int first = m->op->first_row;
   float sums[TILE_BATCH * TILE_ROWS];
 
   for (int r0 = begin; r0 < end; r0 += TILE_ROWS) {
     const int n = end - r0 < TILE_ROWS ? end - r0 : TILE_ROWS;
     for (int i = 0; i < m->n; i += TILE_BATCH) {
       const int batch = m->n - i < TILE_BATCH ? m->n - i : TILE_BATCH;
-      m->cpu->k.matvec[w->type](sums, TILE_ROWS, m->w + r0 * row_size,
-          m->x + i * m->x_step, m->x_step, 0, n, w->cols, batch);
+      m->cpu->k.matvec[w->type](sums, TILE_ROWS, w, m->x + i * m->x_step, m->x_step,
+          first + r0, first + r0 + n, batch);
       for (int j = 0; j < batch; j++)
         finish_row(m, i + j, r0, n, sums + j * TILE_ROWS);
     }
@@ -130,19 +129,16 @@ some_tiles(void *ctx, int begin, int end)
 static void
 run_matvec(MoshiCpu *cpu, Matvec *m)
 {
-  const double work = product_work(m->n, m->n_out, m->op->w->cols);
+  const double work = product_work(m->n, m->n_out, m->op->w->m.cols);
   moshi_cpu_split(cpu, m->n_out, 8, work, some_tiles, m);
 }
 
 static void
 linear_rows(MoshiCpu *cpu, const MoshiLinearOp *op, int n_out)
 {
-  const MoshiMatrix *w = op->w;
   Matvec m = {
       .cpu = cpu,
       .op = op,
-      .w = (const char *)w->data +
-           (size_t)op->first_row * w->cols * moshi_type_size(w->type),
       .n_out = n_out,
       .x = op->x.data,
       .y = op->y.data,
@@ -173,7 +169,7 @@ linear_rows(MoshiCpu *cpu, const MoshiLinearOp *op, int n_out)
 void
 moshi_cpu_linear(MoshiDevice *d, const MoshiLinearOp *op)
 {
-  const int n_out = op->n_rows ? op->n_rows : op->w->rows - op->first_row;
+  const int n_out = op->n_rows ? op->n_rows : op->w->m.rows - op->first_row;
   if (op->w->packed)
     linear_packed(moshi_cpu(d), op, n_out);
   else

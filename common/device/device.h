@@ -17,12 +17,10 @@
 
 typedef struct MoshiDevice MoshiDevice;
 
-/* A weight matrix [rows][cols] as the device holds it. */
+/* A weight matrix [m.rows][m.cols] as the device holds it. */
 typedef struct {
-  MoshiType type;
-  bool packed; /* f32 panels (kernels.h); else row-major as in the file */
-  int rows, cols;
-  const void *data;
+  MoshiRows m;
+  bool packed; /* m.data are f32 panels (kernels.h); else row-major as in the file */
 } MoshiMatrix;
 
 /* [batch][steps][width] f32 with strides in elements. */
@@ -103,10 +101,9 @@ typedef struct {
   void (*download)(MoshiDevice *d, void *host, const void *src, size_t bytes);
   int (*sync)(MoshiDevice *d, MoshiError *error);
 
-  /* Weights. rows_matrix may keep the host pointer (the caller keeps the file
+  /* Weights. rows_matrix may keep the host's pointers (the caller keeps the file
    * mapped); 0 or MOSHI_ERROR_MEMORY. */
-  int (*rows_matrix)(MoshiDevice *d, MoshiMatrix *m, MoshiType type, const void *host,
-      int rows, int cols);
+  int (*rows_matrix)(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host);
   int (*packed_matrix)(MoshiDevice *d, MoshiMatrix *m, int rows, int cols,
       float (*at)(const void *ctx, int row, int col), const void *ctx);
   void (*free_matrix)(MoshiDevice *d, MoshiMatrix *m);

@@ -45,8 +45,9 @@ load_normed(MoshiEmbedding *e, MoshiLoader *l, const char *prefix)
     k.layer_norm(row, row, vectors, vectors + width, width, 1e-5f);
   }
   g_free(vectors);
-  if (l->device->ops->rows_matrix(
-          l->device, &e->table.w, MOSHI_TYPE_F32, e->normed, e->rows, e->width))
+  MoshiRows rows = {
+      .type = MOSHI_TYPE_F32, .rows = e->rows, .cols = e->width, .data = e->normed};
+  if (l->device->ops->rows_matrix(l->device, &e->table.w, &rows))
     l->status = moshi_fail(
         l->error, MOSHI_ERROR_MEMORY, "no memory for the embedding \"%s\"", prefix);
 }
@@ -150,7 +151,7 @@ moshi_embedding_add(const MoshiEmbedding *e, MoshiDevice *d,
     add_projected(e, &e->out1, d, s, y, tokens, stride, n, copies);
     if (second)
       add_projected(e, &e->out2, d, s, y, second, stride, n, copies);
-  } else if (e->low_rank.w.data) {
+  } else if (e->low_rank.w.m.data) {
     add_projected(e, &e->low_rank, d, s, y, tokens, stride, n, copies);
   } else {
     for (int c = 0; c < copies; c++)

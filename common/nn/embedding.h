@@ -11,7 +11,7 @@ typedef struct {
   int width;            /* of the table: the rank, or dim */
   MoshiLinear table;    /* [rows][width] */
   float *normed;        /* host: the table after its norm; NULL without one */
-  MoshiLinear low_rank; /* [dim][width], w.data NULL where there is none */
+  MoshiLinear low_rank; /* [dim][width], w.m.data NULL where there is none */
   bool demux;
   MoshiLinear out1, out2; /* [dim][width] of the first and the second token */
 } MoshiEmbedding;

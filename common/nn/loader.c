@@ -203,12 +203,15 @@ moshi_load_linear(MoshiLoader *l, MoshiLinear *out, int rows, int cols, int firs
   if (!t)
     return l->status;
   MoshiType type = float_type(t->dtype);
-  size_t row_bytes = moshi_type_size(type) * cols;
+  size_t row_bytes = moshi_rows_bytes(type, cols);
   advance(l, row_bytes * rows);
   if (!l->device)
     return l->status;
-  if (l->device->ops->rows_matrix(l->device, &out->w, type,
-          (const char *)t->data + row_bytes * first_row, rows, cols))
+  MoshiRows stored = {.type = type,
+      .rows = rows,
+      .cols = cols,
+      .data = (const char *)t->data + row_bytes * first_row};
+  if (l->device->ops->rows_matrix(l->device, &out->w, &stored))
     return moshi_load_no_memory(l, name);
   return l->status;
 }
@@ -281,7 +284,7 @@ moshi_load_norm(MoshiLoader *l, MoshiNorm *out, MoshiNormKind kind, int dim,
 void
 moshi_linear_free(MoshiDevice *d, MoshiLinear *linear)
 {
-  if (linear->w.data)
+  if (linear->w.m.data)
     d->ops->free_matrix(d, &linear->w);
   d->ops->free(d, linear->bias);
   *linear = (MoshiLinear){0};

@@ -68,8 +68,8 @@ upload_table(MoshiCodebook *b, MoshiDevice *d, const float *rows, int bins, int 
   if (!data)
     return false;
   d->ops->upload(d, data, rows, bytes);
-  b->table =
-      (MoshiMatrix){.type = MOSHI_TYPE_F32, .rows = bins, .cols = q_dim, .data = data};
+  b->table.m =
+      (MoshiRows){.type = MOSHI_TYPE_F32, .rows = bins, .cols = q_dim, .data = data};
   return true;
 }
 
@@ -130,9 +130,9 @@ moshi_rvq_free(MoshiRvq *r, MoshiDevice *d)
 {
   for (int i = 0; d && r->levels && i < r->n_levels; i++) {
     MoshiCodebook *b = &r->levels[i];
-    if (b->search.data)
+    if (b->search.m.data)
       d->ops->free_matrix(d, &b->search);
-    d->ops->free(d, (void *)b->table.data);
+    d->ops->free(d, (void *)b->table.m.data);
     d->ops->free(d, b->half_norms);
   }
   if (d)

@@ -350,7 +350,7 @@ static void
 apply(MoshiDevice *d, const MoshiLinear *w, MoshiAct act, const float *x, float *y,
     const float *residual, const float *scale, int n, int steps)
 {
-  size_t in = w->w.cols, out = w->w.rows;
+  size_t in = w->w.m.cols, out = w->w.m.rows;
   MoshiLinearOp op = {.w = &w->w,
       .x = {(float *)x, in * steps, in},
       .y = {y, out * steps, out},

@@ -97,15 +97,16 @@ traffic_mimi_decode(const MoshiModel *model, int codebooks, int batch, double st
 static double
 matrix_bytes(const MoshiLinear *l)
 {
-  return (double)l->w.rows * l->w.cols * moshi_type_size(l->w.type);
+  return (double)moshi_rows_size(&l->w.m);
 }
 
 /* One row of the table, and what projects it. */
 static double
 embedding_bytes(const MoshiEmbedding *e, int rows)
 {
-  double bytes = (double)rows * e->width * moshi_type_size(e->table.w.type);
-  if (e->low_rank.w.data)
+  const MoshiRows *table = &e->table.w.m;
+  double bytes = (double)rows * moshi_rows_size(table) / table->rows;
+  if (e->low_rank.w.m.data)
     bytes += matrix_bytes(&e->low_rank);
   if (e->demux)
     bytes += matrix_bytes(&e->out1) + matrix_bytes(&e->out2);
@@ -122,7 +123,7 @@ transformer_bytes(const MoshiTransformer *t, int set)
     const MoshiTransformerLayer *l = &t->layers[i];
     bytes += matrix_bytes(&l->in_proj[set]) + matrix_bytes(&l->out_proj[set]) +
              matrix_bytes(&l->linear1[set]) + matrix_bytes(&l->linear2[set]);
-    if (l->cross_in.w.data)
+    if (l->cross_in.w.m.data)
       bytes += matrix_bytes(&l->cross_in) / 3 + matrix_bytes(&l->cross_out);
   }
   return bytes;

@@ -75,16 +75,17 @@ some_vectors(MatvecTile t, MoshiType type, int n_rows, int rows, int batch)
 }
 
 INLINE void
-matvec(float *y, size_t y_step, const void *w, const float *x, size_t x_step, int r0,
-    int r1, int cols, int batch, MoshiType type)
+matvec(float *y, size_t y_step, const MoshiRows *w, const float *x, size_t x_step,
+    int r0, int r1, int batch, MoshiType type)
 {
-  const size_t row = (size_t)cols * (type == MOSHI_TYPE_F32 ? 4 : 2);
+  const size_t row = (size_t)w->cols * (type == MOSHI_TYPE_F32 ? 4 : 2);
   /* With many vectors, few enough rows to stay in the first cache meanwhile. */
   const int most = batch <= MAX_BATCH ? r1 - r0 : MAX_ROWS;
 
   for (int r = r0; r < r1; r += most) {
     const int n = r1 - r < most ? r1 - r : most;
-    MatvecTile t = {y + (r - r0), y_step, (const char *)w + r * row, x, x_step, cols};
+    MatvecTile t = {
+        y + (r - r0), y_step, (const char *)w->data + r * row, x, x_step, w->cols};
     for (int left = batch; left > 0; left -= MAX_BATCH) {
       if (left >= 4)
         some_vectors(t, type, n, 2, 4);
@@ -101,10 +102,10 @@ matvec(float *y, size_t y_step, const void *w, const float *x, size_t x_step, in
 }
 
 #define MATVEC(name, type)                                                             \
-  static void tier_matvec_##name(float *y, size_t y_step, const void *w,               \
-      const float *x, size_t x_step, int r0, int r1, int cols, int batch)              \
+  static void tier_matvec_##name(float *y, size_t y_step, const MoshiRows *w,          \
+      const float *x, size_t x_step, int r0, int r1, int batch)                        \
   {                                                                                    \
-    matvec(y, y_step, w, x, x_step, r0, r1, cols, batch, type);                        \
+    matvec(y, y_step, w, x, x_step, r0, r1, batch, type);                              \
   }
 MATVEC(f32, MOSHI_TYPE_F32)
 MATVEC(f16, MOSHI_TYPE_F16)

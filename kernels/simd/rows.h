@@ -199,31 +199,30 @@ softmax_exp(float *p, const float *x, int n, float inv_temperature)
 /* --------------------------------------------------------------- widening */
 
 static void
-widen_f32(float *y, const void *x, size_t n)
+widen_f32(float *y, const MoshiRows *w, int row, int col, int n)
 {
-  memcpy(y, x, n * sizeof *y);
+  memcpy(y, (const float *)w->data + (size_t)row * w->cols + col, n * sizeof *y);
 }
 
 INLINE void
-widen(bool bf16, float *y, const uint16_t *x, size_t n)
+widen(bool bf16, float *y, const MoshiRows *w, int row, int col, int n)
 {
-  size_t i = 0;
+  const uint16_t *x = (const uint16_t *)w->data + (size_t)row * w->cols + col;
+  int i = 0;
   for (; i + V_WIDTH <= n; i += V_WIDTH)
     v_store(y + i, v_load_halves(x + i, V_WIDTH, bf16));
-  if (i < n) {
-    const int left = (int)(n - i);
-    v_store_some(y + i, v_load_halves(x + i, left, bf16), left);
-  }
+  if (i < n)
+    v_store_some(y + i, v_load_halves(x + i, n - i, bf16), n - i);
 }
 
 static void
-widen_f16(float *y, const void *x, size_t n)
+widen_f16(float *y, const MoshiRows *w, int row, int col, int n)
 {
-  widen(false, y, x, n);
+  widen(false, y, w, row, col, n);
 }
 
 static void
-widen_bf16(float *y, const void *x, size_t n)
+widen_bf16(float *y, const MoshiRows *w, int row, int col, int n)
 {
-  widen(true, y, x, n);
+  widen(true, y, w, row, col, n);
 }

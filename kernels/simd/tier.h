@@ -8,24 +8,30 @@
 
 #include "../tiers.h"
 
+/* The rows that are not here stay those of the tier below. */
 void
 TIER_INIT(MoshiKernels *k)
 {
-  *k = (MoshiKernels){
-      .name = TIER_NAME,
-      .gemm = tier_gemm,
-      .matvec = {tier_matvec_f32, tier_matvec_f16, tier_matvec_bf16},
-      .rms_norm = rms_norm,
-      .layer_norm = layer_norm,
-      .act = {act_none, act_elu, act_gelu, act_silu, act_relu, act_sigmoid, act_tanh},
-      .mul = mul,
-      .add = add,
-      .rope = rope,
-      .rope_halves = rope_halves,
-      .attention = tier_attention,
-      .argmin = argmin,
-      .argmax = argmax,
-      .softmax_exp = softmax_exp,
-      .widen = {widen_f32, widen_f16, widen_bf16},
-  };
+  static void (*const matvecs[])(float *, size_t, const MoshiRows *, const float *,
+      size_t, int, int, int) = {tier_matvec_f32, tier_matvec_f16, tier_matvec_bf16};
+  static void (*const widens[])(float *, const MoshiRows *, int, int, int) = {
+      widen_f32, widen_f16, widen_bf16};
+  static void (*const acts[])(float *, const float *, size_t) = {
+      act_none, act_elu, act_gelu, act_silu, act_relu, act_sigmoid, act_tanh};
+
+  k->name = TIER_NAME;
+  k->gemm = tier_gemm;
+  memcpy(k->matvec, matvecs, sizeof matvecs);
+  memcpy(k->widen, widens, sizeof widens);
+  memcpy(k->act, acts, sizeof acts);
+  k->rms_norm = rms_norm;
+  k->layer_norm = layer_norm;
+  k->mul = mul;
+  k->add = add;
+  k->rope = rope;
+  k->rope_halves = rope_halves;
+  k->attention = tier_attention;
+  k->argmin = argmin;
+  k->argmax = argmax;
+  k->softmax_exp = softmax_exp;
 }

@@ -140,21 +140,25 @@ test_linear(void)
   float *extra = random_floats(one, STEPS * OUT);
   uint16_t *halves = one->ops->alloc(one, OUT * IN * 2);
   MoshiMatrix m;
+  MoshiRows rows;
 
   Dense dense = {w, IN};
   g_assert_cmpint(
       three->ops->packed_matrix(three, &m, OUT, IN, dense_at, &dense), ==, 0);
   check_linear(one, three, &m, x, extra);
   three->ops->free_matrix(three, &m);
-  one->ops->rows_matrix(one, &m, MOSHI_TYPE_F32, w, OUT, IN);
+  rows = (MoshiRows){.type = MOSHI_TYPE_F32, .rows = OUT, .cols = IN, .data = w};
+  one->ops->rows_matrix(one, &m, &rows);
   check_linear(one, three, &m, x, extra);
   for (int i = 0; i < OUT * IN; i++)
     halves[i] = moshi_f32_to_bf16(w[i]);
-  one->ops->rows_matrix(one, &m, MOSHI_TYPE_BF16, halves, OUT, IN);
+  rows = (MoshiRows){.type = MOSHI_TYPE_BF16, .rows = OUT, .cols = IN, .data = halves};
+  one->ops->rows_matrix(one, &m, &rows);
   check_linear(one, three, &m, x, extra);
   for (int i = 0; i < OUT * IN; i++)
     halves[i] = moshi_f32_to_f16(w[i]);
-  one->ops->rows_matrix(one, &m, MOSHI_TYPE_F16, halves, OUT, IN);
+  rows = (MoshiRows){.type = MOSHI_TYPE_F16, .rows = OUT, .cols = IN, .data = halves};
+  one->ops->rows_matrix(one, &m, &rows);
   check_linear(one, three, &m, x, extra);
 
   one->ops->free(one, w);

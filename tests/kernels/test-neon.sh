@@ -18,7 +18,7 @@ for file in reference dispatch arm/neon; do
   $cc -O3 -fno-math-errno -fno-trapping-math $flags -c "$kernels/$file.c" \
     -o "$dir/$(basename "$file").o"
 done
-for file in check check_bench check_kernels; do
+for file in check check_bench check_kernels check_matvec; do
   $cc -O2 $flags -c "$kernels/$file.c" -o "$dir/$file.o"
 done
 $cc -O2 $flags "$1/tests/kernels/test-kernels.c" "$dir"/*.o -static -lm -o "$dir/test"
