@@ -26,14 +26,16 @@ moshi_cpu_detect(void)
 {
   unsigned mask = 0;
 #if defined(__x86_64__) || defined(__i386__)
-  /* clang 14 does not know the name "f16c". */
+  /* These builtins also ask whether the system saves the registers (XGETBV).
+   * clang 14 does not know the name "f16c". */
   unsigned a, b, c = 0, d;
   __get_cpuid(1, &a, &b, &c, &d);
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && (c & bit_F16C))
     mask |= MOSHI_CPU_AVX2;
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl"))
+  if ((mask & MOSHI_CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
     mask |= MOSHI_CPU_AVX512;
 #elif defined(__aarch64__)
   mask |= MOSHI_CPU_NEON; /* part of the architecture */
@@ -68,6 +70,10 @@ moshi_kernels_init(MoshiKernels *k, unsigned mask)
 #ifdef MOSHI_HAVE_AVX2
   if (mask & MOSHI_CPU_AVX2)
     moshi_avx2_init(k);
+#endif
+#ifdef MOSHI_HAVE_AVX512
+  if (mask & MOSHI_CPU_AVX512)
+    moshi_avx512_init(k);
 #endif
 #ifdef MOSHI_HAVE_NEON
   if (mask & MOSHI_CPU_NEON)

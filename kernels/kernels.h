@@ -151,7 +151,7 @@ typedef struct {
 /* CPU tiers, a mask of bits. */
 enum {
   MOSHI_CPU_AVX2 = 1 << 0, /* AVX2 + FMA + F16C */
-  MOSHI_CPU_AVX512 = 1 << 1,
+  MOSHI_CPU_AVX512 = 1 << 1, /* AVX-512 F, BW, DQ, VL, VNNI */
   MOSHI_CPU_NEON = 1 << 2,
 };
 

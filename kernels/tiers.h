@@ -5,6 +5,7 @@
 #include "kernels.h"
 
 void moshi_avx2_init(MoshiKernels *k);
+void moshi_avx512_init(MoshiKernels *k);
 void moshi_neon_init(MoshiKernels *k);
 
 #endif

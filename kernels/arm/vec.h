@@ -13,7 +13,7 @@
 typedef struct {
   float32x4_t l, h;
 } V;
-enum { V_WIDTH = 8 };
+enum { V_WIDTH = 8, V_REGISTERS = 16 };
 
 INLINE V
 v_set(float x)

@@ -10,7 +10,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef __m256 V;
-enum { V_WIDTH = 8 };
+enum { V_WIDTH = 8, V_REGISTERS = 16 };
 
 INLINE V
 v_set(float x)

@@ -1,0 +1,6 @@
+/* AVX-512 F, BW, DQ, VL and VNNI: Ice Lake, Zen 4 and all servers since. */
+#include "vec512.h"
+
+#define TIER_NAME "avx512"
+#define TIER_INIT moshi_avx512_init
+#include "../simd/tier.h"
