@@ -13,7 +13,8 @@
 typedef struct {
   float32x4_t l, h;
 } V;
-enum { V_WIDTH = 8, V_REGISTERS = 16 };
+#define V_WIDTH 8
+#define V_REGISTERS 16
 
 INLINE V
 v_set(float x)

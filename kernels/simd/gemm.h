@@ -1,4 +1,4 @@
-/* The product of row windows and packed panels. A tile of up to 6 rows by 1 or 2
+/* The product of row windows and packed panels. A tile of up to 6 rows by 1, 2 or 4
  * panels lives in registers while k runs; every output has one accumulator, so
  * that it is summed in the same order in a tile of any shape. Sums are taken in
  * blocks of K_BLOCK and the blocks then added, so that long sums lose less. */
@@ -6,7 +6,7 @@ enum {
   PANEL_VECTORS = MOSHI_PANEL / V_WIDTH,
   K_BLOCK = 256,
   TILE_ROWS = 6,
-  TILE_VECTORS = 12,
+  TILE_VECTORS = V_REGISTERS * 3 / 4,
   /* Panels that stay in the second cache together: rows then pass over all of
    * them. In floats. */
   CACHED_PANELS = 64 << 10,
@@ -157,9 +157,49 @@ TILE(3, 1)
 TILE(4, 1)
 TILE(5, 1)
 TILE(6, 1)
+#if V_REGISTERS == 32
+TILE(1, 4)
+TILE(2, 4)
+TILE(3, 2)
+TILE(3, 4)
+TILE(4, 2)
+TILE(4, 4)
+TILE(5, 2)
+TILE(5, 4)
+TILE(6, 2)
+TILE(6, 4)
+#endif
 
-static void (*const tiles[])(const MoshiGemm *, const Rows *, int) = {
-    tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1};
+/* Of 1, 2 and 4 panels, as far as the sums find registers. */
+enum { N_WIDTHS = 3 };
+static void (*const tiles[TILE_ROWS][N_WIDTHS])(
+    const MoshiGemm *, const Rows *, int) = {
+#if V_REGISTERS == 32
+    {tile_1x1, tile_1x2, tile_1x4},
+    {tile_2x1, tile_2x2, tile_2x4},
+    {tile_3x1, tile_3x2, tile_3x4},
+    {tile_4x1, tile_4x2, tile_4x4},
+    {tile_5x1, tile_5x2, tile_5x4},
+    {tile_6x1, tile_6x2, tile_6x4},
+#else
+    {tile_1x1, tile_1x2},
+    {tile_2x1, tile_2x2},
+    {tile_3x1},
+    {tile_4x1},
+    {tile_5x1},
+    {tile_6x1},
+#endif
+};
+
+/* The widest tile of so many rows for the panels that are left. */
+static int
+widest(int rows, int panels)
+{
+  int width = N_WIDTHS - 1;
+  while (1 << width > panels || !tiles[rows - 1][width])
+    width--;
+  return width;
+}
 
 /* -------------------------------------------------------------------- order */
 
@@ -170,22 +210,18 @@ panel_at(const MoshiGemm *g, int p)
 }
 
 /* Rows that pass over all panels: a single tile of them, with panels from
- * memory, or panels that stay cached. One or two rows take two panels at a time,
- * to keep enough sums under way. */
+ * memory, or panels that stay cached. Few rows take as many panels at a time as
+ * there are registers for, to keep enough sums under way. */
 static void
 by_rows(const MoshiGemm *g, int r0, int rows, int p0, int p1)
 {
   Rows r = {.pace = MOSHI_PANEL * sizeof(float)};
-  int p = p0;
 
   locate(g, r0, rows, &r);
-  for (; rows <= 2 && p + 2 <= p1; p += 2) {
+  for (int p = p0, width; p < p1; p += 1 << width) {
+    width = widest(rows, p1 - p);
     r.next = panel_at(g, p) + AHEAD;
-    (rows == 1 ? tile_1x2 : tile_2x2)(g, &r, p);
-  }
-  for (; p < p1; p++) {
-    r.next = panel_at(g, p) + AHEAD;
-    tiles[rows - 1](g, &r, p);
+    tiles[rows - 1][width](g, &r, p);
   }
 }
 
@@ -196,19 +232,20 @@ tile_rows(int left)
   return left <= TILE_ROWS ? left : left < 2 * TILE_ROWS ? (left + 1) / 2 : TILE_ROWS;
 }
 
-/* A panel for all rows, while the tiles ask for their shares of the next one. */
+/* A tile's panels for all rows, while the tiles ask for their shares of the next. */
 static void
 by_panels(const MoshiGemm *g, int r0, int r1, int p0, int p1)
 {
   const int n = (r1 - r0 + TILE_ROWS - 1) / TILE_ROWS;
   Rows r = {.pace = n <= MOST_ASKING ? (MOSHI_PANEL * sizeof(float) + n - 1) / n : 0};
 
-  for (int p = p0; p < p1; p++) {
-    r.next = panel_at(g, p + 1);
+  for (int p = p0, width; p < p1; p += 1 << width) {
+    width = widest(TILE_ROWS, p1 - p);
+    r.next = panel_at(g, p + (1 << width));
     for (int row = r0, rows; row < r1; row += rows) {
       rows = tile_rows(r1 - row);
       locate(g, row, rows, &r);
-      tiles[rows - 1](g, &r, p);
+      tiles[rows - 1][width](g, &r, p);
       r.next += r.pace * g->n_in;
     }
   }

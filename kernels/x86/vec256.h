@@ -10,7 +10,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef __m256 V;
-enum { V_WIDTH = 8, V_REGISTERS = 16 };
+#define V_WIDTH 8
+#define V_REGISTERS 16
 
 INLINE V
 v_set(float x)

@@ -11,7 +11,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef __m512 V;
-enum { V_WIDTH = 16, V_REGISTERS = 32 };
+#define V_WIDTH 16
+#define V_REGISTERS 32
 
 INLINE V
 v_set(float x)
@@ -64,6 +65,14 @@ v_load_halves(const void *x, int n, bool bf16)
                            : _mm256_loadu_si256((const __m256i *)x);
   return bf16 ? _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16))
               : _mm512_cvtph_ps(h);
+}
+
+INLINE V
+v_load_bytes(const int8_t *x, int n)
+{
+  const __m128i b =
+      n < 16 ? _mm_maskz_loadu_epi8(v_mask(n), x) : _mm_loadu_si128((const __m128i *)x);
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b));
 }
 
 INLINE V

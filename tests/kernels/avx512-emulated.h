@@ -57,6 +57,18 @@ emulated_256_maskz_loadu_epi16(__mmask16 mask, const void *x)
 #undef _mm256_maskz_loadu_epi16
 #define _mm256_maskz_loadu_epi16(mask, x) emulated_256_maskz_loadu_epi16(mask, x)
 
+EMULATED __m128i
+emulated_128_maskz_loadu_epi8(__mmask16 mask, const void *x)
+{
+  Emulated512 r = {.u32 = {0}};
+  for (int i = 0; i < 16; i++)
+    if (mask >> i & 1)
+      r.u8[i] = ((const uint8_t *)x)[i];
+  return _mm256_castsi256_si128(r.half_si[0]);
+}
+#undef _mm_maskz_loadu_epi8
+#define _mm_maskz_loadu_epi8(mask, x) emulated_128_maskz_loadu_epi8(mask, x)
+
 /* --------------------------------------------------------------- conversions */
 
 EMULATED __m512
@@ -78,6 +90,27 @@ emulated_cvtepu16_epi32(__m256i h)
 }
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32(h) emulated_cvtepu16_epi32(h)
+
+EMULATED __m512i
+emulated_cvtepi8_epi32(__m128i b)
+{
+  return (Emulated512){
+      .half_si = {_mm256_cvtepi8_epi32(b), _mm256_cvtepi8_epi32(_mm_srli_si128(b, 8))}}
+      .si;
+}
+#undef _mm512_cvtepi8_epi32
+#define _mm512_cvtepi8_epi32(b) emulated_cvtepi8_epi32(b)
+
+EMULATED __m512
+emulated_cvtepi32_ps(__m512i v)
+{
+  const Emulated512 r = {.si = v};
+  return (Emulated512){
+      .half = {_mm256_cvtepi32_ps(r.half_si[0]), _mm256_cvtepi32_ps(r.half_si[1])}}
+      .ps;
+}
+#undef _mm512_cvtepi32_ps
+#define _mm512_cvtepi32_ps(v) emulated_cvtepi32_ps(v)
 
 EMULATED __m512i
 emulated_cvtps_epi32(__m512 v)
