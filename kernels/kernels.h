@@ -14,6 +14,7 @@
 #ifndef MOSHI_KERNELS_H
 #define MOSHI_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -188,6 +189,10 @@ size_t moshi_rows_bytes(MoshiType type, int cols);
 size_t moshi_rows_size(const MoshiRows *w);
 /* n rows from first on, as a matrix. */
 MoshiRows moshi_rows_part(const MoshiRows *w, int first, int n);
+/* Encodes n floats, whole blocks of them, as Q8_0, Q4_0 or Q4_K; false for another
+ * type or an n that is no multiple of its block. The bytes are the same on every
+ * machine, and for Q8_0 and Q4_0 those that ggml writes. */
+bool moshi_encode(MoshiType type, void *to, const float *x, size_t n);
 
 #ifdef __cplusplus
 }
