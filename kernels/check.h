@@ -11,4 +11,10 @@
 
 int moshi_check_kernels(int argc, char **argv);
 
+/* The machine's limits: bytes a second that so many threads read together from
+ * memory, in GB, and their f32 multiply-adds, in GFLOP; 0 where they cannot be
+ * measured. */
+double moshi_check_read_gb_s(int threads);
+double moshi_check_gflop_s(int threads);
+
 #endif

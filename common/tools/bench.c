@@ -5,194 +5,63 @@
  *   lm       a whole step, and its depth transformer alone; lm-step, lm-depth
  *   kernels  checks every tier of every kernel, or times them with --bench
  *
- * Models are files (--model), or shapes with random weights (--shape). */
+ * With --streams it tells how many streams hold real time: rows mimi-streams,
+ * lm-streams. Models are files (--model), or shapes with random weights (--shape). */
 #include <stdio.h>
 #include <string.h>
 
 #include "../../kernels/check.h"
 #include "../device/cores.h"
-#include "../lm-session.h"
-#include "report.h"
+#include "../error.h"
+#include "bench.h"
 #include "shapes.h"
-#include "tool.h"
-#include "traffic.h"
 
-/* Frames before the measured ones: caches, pages and the pool warm up. */
-enum { WARM_UP = 4, MAX_FRAMES = 1000000 };
+enum { MAX_FRAMES = 1000000, MAX_SECONDS = 3600 };
 
-typedef struct {
-  ToolModelOptions model;
-  char *shape;
-  int batch, frames, codebooks;
-  gboolean json;
-} Bench;
-
-typedef struct {
-  const Bench *options;
-  MoshiModel *model;
-  GArray *rows;
-  double *ms; /* [frames] */
-} Run;
-
-static BenchRow *
-add_row(Run *run, const char *bench)
+BenchRow *
+bench_add_row(BenchRun *run, const char *bench)
 {
-  const Bench *o = run->options;
-  BenchRow row = {.shape = o->shape ? o->shape : moshi_model_info(run->model)->path,
+  const BenchOptions *o = run->options;
+  const MoshiModelInfo *info = moshi_model_info(run->model);
+  BenchRow row = {.shape = o->shape ? o->shape : info->path,
       .quantization = o->model.quantization ? o->model.quantization : "none",
       .threads = o->model.threads ? o->model.threads : moshi_cores(),
-      .batch = o->batch};
+      .batch = o->batch,
+      .context = o->context ? o->context : info->context,
+      .filled = o->filled};
   g_strlcpy(row.bench, bench, sizeof row.bench);
   g_strlcpy(row.device, moshi_model_device(run->model), sizeof row.device);
   g_array_append_val(run->rows, row);
   return &g_array_index(run->rows, BenchRow, run->rows->len - 1);
 }
 
-/* Steps of a frame after the start, in the middle of the measurement. */
-static double
-middle(const Run *run)
+double
+bench_middle(const BenchRun *run)
 {
-  return WARM_UP + run->options->frames / 2.0;
+  return BENCH_WARM_UP + run->options->frames / 2.0;
 }
 
-/* ------------------------------------------------------------------ Mimi */
-
-static int
-bench_encoder(Run *run, int codebooks, uint16_t *codes, float *pcm, MoshiError *error)
+BenchRow *
+bench_frames(BenchRun *run, const char *bench,
+    int (*frame)(void *stream, MoshiError *error), void *stream, MoshiError *error)
 {
-  const Bench *o = run->options;
-  MimiEncoder *encoder = mimi_encoder_new(run->model, o->batch, codebooks, error);
-  int status = encoder ? MOSHI_OK : error->status;
-  for (int i = -WARM_UP; !status && i < o->frames; i++) {
+  int frames = run->options->frames, status = MOSHI_OK;
+  double *ms = g_new(double, frames), cpu = 0;
+  for (int i = -BENCH_WARM_UP; !status && i < frames; i++) {
+    if (i == 0)
+      cpu = bench_cpu_ms();
     double began = bench_now_ms();
-    status = mimi_encoder_step(encoder, pcm, NULL, codes, error);
+    status = frame(stream, error);
     if (i >= 0)
-      run->ms[i] = bench_now_ms() - began;
+      ms[i] = bench_now_ms() - began;
   }
-  mimi_encoder_free(encoder);
-  if (status)
-    return status;
-  BenchRow *row = add_row(run, "mimi-encode");
-  int steps = moshi_model_mimi_config(run->model)->steps;
-  row->bytes_per_frame =
-      traffic_mimi_encode(run->model, codebooks, o->batch, steps * middle(run));
-  bench_row_finish(row, run->ms, o->frames);
-  return MOSHI_OK;
-}
-
-static int
-bench_decoder(Run *run, int codebooks, uint16_t *codes, float *pcm, MoshiError *error)
-{
-  const Bench *o = run->options;
-  MimiDecoder *decoder = mimi_decoder_new(run->model, o->batch, error);
-  int status = decoder ? MOSHI_OK : error->status;
-  for (int i = -WARM_UP; !status && i < o->frames; i++) {
-    double began = bench_now_ms();
-    status = mimi_decoder_step(decoder, codes, codebooks, NULL, pcm, error);
-    if (i >= 0)
-      run->ms[i] = bench_now_ms() - began;
+  BenchRow *row = status ? NULL : bench_add_row(run, bench);
+  if (row) {
+    row->cpu_ms = (bench_cpu_ms() - cpu) / frames;
+    bench_row_finish(row, ms, frames);
   }
-  mimi_decoder_free(decoder);
-  if (status)
-    return status;
-  BenchRow *row = add_row(run, "mimi-decode");
-  int steps = moshi_model_mimi_config(run->model)->steps;
-  row->bytes_per_frame =
-      traffic_mimi_decode(run->model, codebooks, o->batch, steps * middle(run));
-  bench_row_finish(row, run->ms, o->frames);
-  return MOSHI_OK;
-}
-
-static int
-bench_mimi(Run *run, MoshiError *error)
-{
-  const Bench *o = run->options;
-  const MoshiModelInfo *info = moshi_model_info(run->model);
-  int codebooks = o->codebooks ? o->codebooks : info->default_codebooks;
-  if (codebooks > info->codebooks)
-    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
-        "--codebooks %d is too many; the model has %d", codebooks, info->codebooks);
-  size_t samples = (size_t)o->batch * info->frame_size;
-  float *pcm = g_new(float, samples);
-  uint16_t *codes = g_new0(uint16_t, (size_t)o->batch * codebooks);
-  GRand *rand = g_rand_new_with_seed(1);
-  for (size_t i = 0; i < samples; i++)
-    pcm[i] = g_rand_double_range(rand, -0.3, 0.3);
-  g_rand_free(rand);
-  int status = bench_encoder(run, codebooks, codes, pcm, error);
-  if (!status)
-    status = bench_decoder(run, codebooks, codes, pcm, error);
-  g_free(pcm);
-  g_free(codes);
-  return status;
-}
-
-/* -------------------------------------------------------- language model */
-
-static int
-bench_step(Run *run, MoshiSession *session, MoshiError *error)
-{
-  const Bench *o = run->options;
-  const MoshiModelInfo *info = moshi_model_info(run->model);
-  int heard = o->batch * info->user_codebooks;
-  int32_t *user = g_new(int32_t, MAX(heard, 1));
-  int32_t *tokens = g_new(int32_t, o->batch * (1 + info->own_codebooks));
-  GRand *rand = g_rand_new_with_seed(1);
-  int status = MOSHI_OK;
-  for (int i = -WARM_UP; !status && i < o->frames; i++) {
-    for (int j = 0; j < heard; j++)
-      user[j] = g_rand_int_range(rand, 0, info->lm_codebook_size);
-    double began = bench_now_ms();
-    status = moshi_session_step(session, user, NULL, tokens, NULL, error);
-    if (i >= 0)
-      run->ms[i] = bench_now_ms() - began;
-  }
-  g_rand_free(rand);
-  g_free(user);
-  g_free(tokens);
-  if (status)
-    return status;
-  BenchRow *row = add_row(run, "lm-step");
-  row->bytes_per_frame = traffic_lm_step(session, middle(run));
-  bench_row_finish(row, run->ms, o->frames);
-  return MOSHI_OK;
-}
-
-/* After a step, whose hidden state and text token it starts from. */
-static int
-bench_depth(Run *run, MoshiSession *session, MoshiError *error)
-{
-  const Bench *o = run->options;
-  int status = MOSHI_OK;
-  for (int i = -WARM_UP; !status && i < o->frames; i++) {
-    double began = bench_now_ms();
-    moshi_lm_depth_run(session, o->batch);
-    status = session->d->ops->sync(session->d, error);
-    if (i >= 0)
-      run->ms[i] = bench_now_ms() - began;
-  }
-  if (status)
-    return status;
-  BenchRow *row = add_row(run, "lm-depth");
-  row->bytes_per_frame = traffic_lm_depth(session);
-  bench_row_finish(row, run->ms, o->frames);
-  return MOSHI_OK;
-}
-
-static int
-bench_lm(Run *run, MoshiError *error)
-{
-  MoshiSessionOptions options;
-  moshi_session_options_init(&options, run->model);
-  options.batch = run->options->batch;
-  MoshiSession *session = moshi_session_new(run->model, &options, error);
-  if (!session)
-    return error->status;
-  int status = bench_step(run, session, error);
-  if (!status && moshi_model_info(run->model)->own_codebooks)
-    status = bench_depth(run, session, error);
-  moshi_session_free(session);
-  return status;
+  g_free(ms);
+  return row;
 }
 
 /* ---------------------------------------------------------- command line */
@@ -207,7 +76,7 @@ describe_shapes(void)
 }
 
 static int
-parse(Bench *o, int argc, char **argv, MoshiError *error)
+parse(BenchOptions *o, int argc, char **argv, MoshiError *error)
 {
   const GOptionEntry entries[] = {
       {"shape", 's', 0, G_OPTION_ARG_STRING, &o->shape,
@@ -218,6 +87,17 @@ parse(Bench *o, int argc, char **argv, MoshiError *error)
           "Frames to measure (default: 50)", "N"},
       {"codebooks", 'k', 0, G_OPTION_ARG_INT, &o->codebooks,
           "Of Mimi (default: the model's)", "K"},
+      {"context", 'c', 0, G_OPTION_ARG_INT, &o->context,
+          "Steps of attention of the language model (default: the model's)", "N"},
+      {"filled", 'f', 0, G_OPTION_ARG_INT, &o->filled,
+          "Steps that were done before the measured ones (default: 0)", "N"},
+      {"streams", 0, 0, G_OPTION_ARG_STRING, &o->streams,
+          "Instead of timing one session: try N of them, each with a thread and a "
+          "frame "
+          "due every 80 ms; auto finds how many are done in time 99 times of 100",
+          "N|auto"},
+      {"seconds", 0, 0, G_OPTION_ARG_INT, &o->seconds,
+          "To try a number of streams for (default: 5)", "N"},
       {"json", 'j', 0, G_OPTION_ARG_NONE, &o->json, "One JSON object a row", NULL},
       {NULL}};
   GOptionContext *context = g_option_context_new("");
@@ -235,6 +115,9 @@ parse(Bench *o, int argc, char **argv, MoshiError *error)
   if (o->batch < 1 || o->frames < 1 || o->frames > MAX_FRAMES || o->codebooks < 0)
     return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
         "--batch and --frames are 1 or more, --frames at most %d", MAX_FRAMES);
+  if (o->context < 0 || o->filled < 0 || o->seconds < 1 || o->seconds > MAX_SECONDS)
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+        "--context and --filled are 0 or more, --seconds is 1 to %d", MAX_SECONDS);
   if (o->shape && o->model.model)
     return moshi_fail(
         error, MOSHI_ERROR_ARGUMENT, "either --model or --shape, not both");
@@ -245,7 +128,7 @@ parse(Bench *o, int argc, char **argv, MoshiError *error)
 }
 
 static MoshiModel *
-load(const Bench *o, unsigned parts, RandomWeights **weights, MoshiError *error)
+load(const BenchOptions *o, unsigned parts, RandomWeights **weights, MoshiError *error)
 {
   if (!o->shape)
     return tool_load_model(&o->model, parts, error);
@@ -257,29 +140,49 @@ load(const Bench *o, unsigned parts, RandomWeights **weights, MoshiError *error)
 }
 
 static int
-run_command(unsigned parts, int (*command)(Run *, MoshiError *), int argc, char **argv,
-    MoshiError *error)
+mimi(BenchRun *run, MoshiError *error)
 {
-  Bench o = {.batch = 1, .frames = 50};
+  const BenchOptions *o = run->options;
+  const MoshiModelInfo *info = moshi_model_info(run->model);
+  run->codebooks = o->codebooks ? o->codebooks : info->default_codebooks;
+  if (run->codebooks > info->codebooks)
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+        "--codebooks %d is too many; the model has %d", run->codebooks,
+        info->codebooks);
+  return o->streams ? bench_streams(run, &bench_codec_streams, error)
+                    : bench_mimi(run, error);
+}
+
+static int
+lm(BenchRun *run, MoshiError *error)
+{
+  return run->options->streams ? bench_streams(run, &bench_lm_streams, error)
+                               : bench_lm(run, error);
+}
+
+static int
+run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
+    char **argv, MoshiError *error)
+{
+  BenchOptions o = {.batch = 1, .frames = 50, .seconds = 5};
   RandomWeights *weights = NULL;
-  Run run = {.options = &o, .rows = g_array_new(FALSE, FALSE, sizeof(BenchRow))};
+  BenchRun run = {.options = &o, .rows = g_array_new(FALSE, FALSE, sizeof(BenchRow))};
   int status = parse(&o, argc, argv, error);
   if (!status && !(run.model = load(&o, parts, &weights, error)))
     status = error->status;
-  if (!status) {
-    run.ms = g_new(double, o.frames);
+  /* Before and after: the better one counts, as others may be at work. */
+  int threads = o.model.threads ? o.model.threads : moshi_cores();
+  double machine_gb_s = status ? 0 : bench_machine_gb_s(threads);
+  if (!status)
     status = command(&run, error);
-  }
-  if (!status) {
-    int threads = g_array_index(run.rows, BenchRow, 0).threads;
-    bench_rows_print(run.rows, bench_machine_gb_s(threads), o.json);
-  }
+  if (!status)
+    bench_rows_print(run.rows, MAX(machine_gb_s, bench_machine_gb_s(threads)), o.json);
   moshi_model_unref(run.model);
   bench_random_free(weights);
   g_array_unref(run.rows);
-  g_free(run.ms);
   tool_model_options_clear(&o.model);
   g_free(o.shape);
+  g_free(o.streams);
   return status;
 }
 
@@ -303,10 +206,10 @@ main(int argc, char **argv)
     return 0;
   }
   if (!strcmp(name, "mimi"))
-    status = run_command(MOSHI_PART_ENCODER | MOSHI_PART_DECODER, bench_mimi, argc - 1,
-        argv + 1, &error);
+    status = run_command(
+        MOSHI_PART_ENCODER | MOSHI_PART_DECODER, mimi, argc - 1, argv + 1, &error);
   else if (!strcmp(name, "lm"))
-    status = run_command(MOSHI_PART_LM, bench_lm, argc - 1, argv + 1, &error);
+    status = run_command(MOSHI_PART_LM, lm, argc - 1, argv + 1, &error);
   else if (!strcmp(name, "kernels"))
     return moshi_check_kernels(argc - 2, argv + 2);
   else

@@ -4,11 +4,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../kernels/check.h"
 
 double
 bench_now_ms(void)
 {
   return g_get_monotonic_time() / 1e3;
+}
+
+double
+bench_cpu_ms(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return 1e3 * t.tv_sec + 1e-6 * t.tv_nsec;
 }
 
 static int
@@ -28,15 +41,17 @@ bench_row_finish(BenchRow *row, double *ms, int frames)
   row->ms_min = ms[0];
   row->ms_median = ms[frames / 2];
   row->ms_p99 = ms[(frames * 99 + 99) / 100 - 1];
+  row->ms_max = ms[frames - 1];
   row->peak_rss_mb = usage.ru_maxrss / 1024.0;
 }
 
-/* The part of the machine's bandwidth that the median frame reached. */
+enum { PERIOD_MS = 80 };
+
+/* The median frame's, or what so many streams want all the time. */
 static double
-fraction(const BenchRow *row, double machine_gb_s)
+row_gb_s(const BenchRow *row)
 {
-  double gb_s = row->bytes_per_frame / row->ms_median / 1e6;
-  return row->ms_median > 0 && machine_gb_s > 0 ? gb_s / machine_gb_s : 0;
+  return row->bytes_per_frame / (row->streams ? PERIOD_MS : row->ms_median) / 1e6;
 }
 
 static void
@@ -61,24 +76,55 @@ print_json(const BenchRow *row, double machine_gb_s)
   print_string("shape", row->shape);
   print_string("quantization", row->quantization);
   print_string("device", row->device);
-  printf(
-      "\"threads\": %d, \"batch\": %d, \"frames\": %d, \"ms_min\": %.4f, "
-      "\"ms_median\": %.4f, \"ms_p99\": %.4f, \"bytes_per_frame\": %.0f, "
-      "\"machine_gb_s\": %.2f, \"bandwidth_fraction\": %.4f, \"peak_rss_mb\": %.1f}\n",
+  printf("\"threads\": %d, \"batch\": %d, \"frames\": %d, \"ms_min\": %.4f, "
+         "\"ms_median\": %.4f, \"ms_p99\": %.4f, \"bytes_per_frame\": %.0f, "
+         "\"machine_gb_s\": %.2f, \"bandwidth_fraction\": %.4f, \"peak_rss_mb\": %.1f, "
+         "\"ms_max\": %.4f, \"cpu_ms\": %.4f",
       row->threads, row->batch, row->frames, row->ms_min, row->ms_median, row->ms_p99,
-      row->bytes_per_frame, machine_gb_s, fraction(row, machine_gb_s),
-      row->peak_rss_mb);
+      row->bytes_per_frame, machine_gb_s, row_gb_s(row) / machine_gb_s,
+      row->peak_rss_mb, row->ms_max, row->cpu_ms);
+  if (row->context)
+    printf(", \"context\": %d, \"filled\": %d", row->context, row->filled);
+  if (row->streams)
+    printf(", \"streams\": %d, \"holds\": %s", row->streams,
+        row->holds ? "true" : "false");
+  printf("}\n");
 }
 
 static void
 print_text(const BenchRow *row, double machine_gb_s)
 {
-  printf("%-12s %s, %s, batch %d: %.3f ms (min %.3f, p99 %.3f of %d frames), "
-         "%.1f MB at %.1f GB/s, %.0f %% of the machine's, peak %.0f MB\n",
-      row->bench, row->shape, row->device, row->batch, row->ms_median, row->ms_min,
-      row->ms_p99, row->frames, row->bytes_per_frame / 1e6,
-      row->bytes_per_frame / row->ms_median / 1e6, 100 * fraction(row, machine_gb_s),
+  printf("%-12s %s, %s, %s, batch %d: ", row->bench, row->shape, row->quantization,
+      row->device, row->batch);
+  if (row->streams)
+    printf("%d streams %s 80 ms, done after ", row->streams,
+        row->holds ? "hold" : "do not hold");
+  printf("%.3f ms (min %.3f, p99 %.3f of %d frames), %.3f ms of the processor, %.1f MB "
+         "at %.1f GB/s, %.0f %% of the machine's, peak %.0f MB\n",
+      row->ms_median, row->ms_min, row->ms_p99, row->frames, row->cpu_ms,
+      row->bytes_per_frame / 1e6, row_gb_s(row), 100 * row_gb_s(row) / machine_gb_s,
       row->peak_rss_mb);
+}
+
+double
+bench_machine_gb_s(int threads)
+{
+  double gb_s = 0;
+  int ends[2];
+  if (pipe(ends))
+    return 0;
+  pid_t child = fork();
+  if (child == 0) {
+    gb_s = moshi_check_read_gb_s(threads);
+    _exit(write(ends[1], &gb_s, sizeof gb_s) != sizeof gb_s);
+  }
+  close(ends[1]);
+  if (child < 0 || read(ends[0], &gb_s, sizeof gb_s) != sizeof gb_s)
+    gb_s = 0;
+  close(ends[0]);
+  if (child > 0)
+    waitpid(child, NULL, 0);
+  return gb_s;
 }
 
 void
@@ -88,65 +134,4 @@ bench_rows_print(const GArray *rows, double machine_gb_s, bool json)
     printf("the machine reads %.1f GB/s\n", machine_gb_s);
   for (guint i = 0; i < rows->len; i++)
     (json ? print_json : print_text)(&g_array_index(rows, BenchRow, i), machine_gb_s);
-}
-
-/* ------------------------------------------------------------- bandwidth */
-
-enum { BUFFER_BYTES = 512 << 20, PASSES = 8, LANES = 8 };
-
-typedef struct {
-  const guint64 *data;
-  size_t n;
-  guint64 sum;
-} Share;
-
-static void *
-read_share(void *arg)
-{
-  Share *s = arg;
-  guint64 sum[LANES] = {0};
-  for (size_t i = 0; i < s->n; i += LANES)
-    for (int lane = 0; lane < LANES; lane++)
-      sum[lane] += s->data[i + lane];
-  for (int lane = 0; lane < LANES; lane++)
-    s->sum += sum[lane];
-  return NULL;
-}
-
-static double
-timed_pass(Share *shares, GThread **workers, int threads)
-{
-  double began = bench_now_ms();
-  for (int i = 1; i < threads; i++)
-    workers[i] = g_thread_new("read", read_share, &shares[i]);
-  read_share(&shares[0]);
-  for (int i = 1; i < threads; i++)
-    g_thread_join(workers[i]);
-  return bench_now_ms() - began;
-}
-
-double
-bench_machine_gb_s(int threads)
-{
-  size_t n = BUFFER_BYTES / sizeof(guint64) / threads / LANES * LANES;
-  guint64 *data = g_try_new(guint64, n * threads);
-  if (!data)
-    return 0;
-  for (size_t i = 0; i < n * threads; i++)
-    data[i] = i;
-  Share *shares = g_new0(Share, threads);
-  GThread **workers = g_new0(GThread *, threads);
-  for (int i = 0; i < threads; i++)
-    shares[i] = (Share){.data = data + i * n, .n = n};
-  double best = G_MAXDOUBLE;
-  for (int pass = 0; pass < PASSES; pass++)
-    best = MIN(best, timed_pass(shares, workers, threads));
-  /* The sums are used, so that nobody leaves the reading out. */
-  guint64 sum = 0;
-  for (int i = 0; i < threads; i++)
-    sum += shares[i].sum;
-  g_free(shares);
-  g_free(workers);
-  g_free(data);
-  return sum ? n * threads * sizeof(guint64) / best / 1e6 : 0;
 }

@@ -10,19 +10,26 @@ typedef struct {
   const char *shape, *quantization;
   char device[96];
   int threads, batch, frames;
-  double ms_min, ms_median, ms_p99; /* of one frame of the whole batch */
-  double bytes_per_frame;           /* of weights and cache that a frame touches */
-  double peak_rss_mb;               /* of the process so far */
+  double ms_min, ms_median, ms_p99, ms_max; /* of one frame of the whole batch */
+  double cpu_ms;                            /* of all cores, for such a frame */
+  double bytes_per_frame; /* of weights and cache that a frame touches */
+  double peak_rss_mb;     /* of the process so far */
+  int context, filled;    /* steps of attention; 0 where there are none */
+  /* Sessions that run at once, each with a frame every 80 ms; 0: one, as fast as it
+   * can. Times are then from when a frame is due, and bytes those of all. */
+  int streams;
+  bool holds;
 } BenchRow;
 
 double bench_now_ms(void);
+/* Of the process, on all cores. */
+double bench_cpu_ms(void);
 /* Sorts ms and fills frames, times and peak_rss_mb. */
 void bench_row_finish(BenchRow *row, double *ms, int frames);
-/* machine_gb_s: what the machine reads in the same run; see below. */
-void bench_rows_print(const GArray *rows, double machine_gb_s, bool json);
-
-/* Bytes a second that so many threads read together from memory, in GB: the
- * best of several passes over a buffer larger than any cache. 0 without memory. */
+/* What so many threads read together from memory. Measured in a process of its
+ * own, whose memory does not count here. */
 double bench_machine_gb_s(int threads);
+/* machine_gb_s: with the rows' threads, in the same run. */
+void bench_rows_print(const GArray *rows, double machine_gb_s, bool json);
 
 #endif
