@@ -39,6 +39,22 @@ class Bench(unittest.TestCase):
         self.assertEqual(rows[0]["batch"], 2)
         self.assertGreater(rows[0]["bytes_per_frame"], rows[1]["bytes_per_frame"])
 
+    def test_filled(self):
+        empty, full = (self.rows("lm", "--shape", "tiny", "--frames", "2", "--context", "48", *more)[0]
+                       for more in ([], ["--filled", "48"]))
+        self.assertEqual((empty["context"], empty["filled"], full["filled"]), (48, 0, 48))
+        # Two sides of four layers of 128 floats, for each of the steps that are there.
+        self.assertEqual(full["bytes_per_frame"] - empty["bytes_per_frame"], (48 - 5) * 2 * 4 * 128 * 4)
+
+    def test_streams(self):
+        row, = self.rows("mimi", "--shape", "tiny", "--streams", "3", "--seconds", "1", "--threads", "1")
+        self.assertEqual((row["bench"], row["streams"], row["frames"]), ("mimi-streams", 3, 3 * 12))
+        self.assertIsInstance(row["holds"], bool)
+
+    def test_streams_are_searched(self):
+        row, = self.rows("mimi", "--shape", "tiny", "--batch", "64", "--streams", "auto", "--seconds", "1", "--threads", "1")
+        self.assertTrue(row["streams"] >= 1, row)
+
     def test_model(self):
         row = self.rows("lm", "--model", TINY, "--frames", "2")[0]
         self.assertEqual(row["shape"], TINY)
@@ -65,6 +81,8 @@ class Bench(unittest.TestCase):
                                    (["lm", "--shape", "tiny", "--model", "x"], "not both"),
                                    (["mimi", "--shape", "tiny", "--codebooks", "9"], "the model has 8"),
                                    (["mimi", "--shape", "tiny", "--frames", "0"], "--frames"),
+                                   (["mimi", "--shape", "tiny", "--streams", "many"], "--streams many"),
+                                   (["lm", "--shape", "tiny", "--context", "-1"], "--context"),
                                    (["song"], '"song"')):
             code, out, err = bench(*arguments)
             self.assertEqual((code, out, err.count("\n")), (1, "", 1), arguments)
