@@ -17,10 +17,10 @@ moshi_conditioner_load(MoshiConditioner *c, MoshiLoader *l,
   const char *format = "condition_provider.conditioners.%s.%s";
   *c = (MoshiConditioner){0};
   if (!config->tensor)
-    moshi_load_linear(l, &c->embed, config->n_bins + 1, config->dim, 0,
-        config->n_bins + 1, format, config->name, "embed.weight");
-  moshi_load_linear(l, &c->output_proj, model_dim, config->dim, 0, model_dim, format,
-      config->name, "output_proj.weight");
+    moshi_load_linear(l, &c->embed, config->n_bins + 1, config->dim, format,
+        config->name, "embed.weight");
+  moshi_load_linear(l, &c->output_proj, model_dim, config->dim, format, config->name,
+      "output_proj.weight");
   return moshi_load_vector(
       l, &c->padding, model_dim, format, config->name, "learnt_padding");
 }

@@ -19,7 +19,7 @@ static void
 load_head(MoshiLoader *l, MoshiLinear *head, bool bias, int rows, int cols,
     const char *prefix)
 {
-  moshi_load_linear(l, head, rows, cols, 0, rows, "%s.weight", prefix);
+  moshi_load_linear(l, head, rows, cols, "%s.weight", prefix);
   if (bias)
     moshi_load_vector(l, &head->bias, rows, "%s.bias", prefix);
 }
@@ -41,8 +41,8 @@ load_temporal(MoshiLmWeights *w, MoshiLoader *l)
   moshi_load_norm(l, &w->out_norm, c->main.norm, dim, "out_norm");
   load_head(l, &w->text_linear, c->bias_proj, c->text_card_out, dim, "text_linear");
   for (int i = 0; i < c->extra_heads; i++)
-    moshi_load_linear(l, &w->extra_heads[i], c->extra_head_size, dim, 0,
-        c->extra_head_size, "extra_heads.%d.weight", i);
+    moshi_load_linear(
+        l, &w->extra_heads[i], c->extra_head_size, dim, "extra_heads.%d.weight", i);
 }
 
 static void
@@ -53,7 +53,7 @@ load_depth(MoshiLmWeights *w, MoshiLoader *l)
   char name[64];
   for (int i = 0; i < c->n_in_sets; i++)
     moshi_load_linear(
-        l, &w->depth_in[i], dim, c->main.dim, 0, dim, "depformer_in.%d.weight", i);
+        l, &w->depth_in[i], dim, c->main.dim, "depformer_in.%d.weight", i);
   moshi_embedding_load(&w->depth_text_emb, l, c->text_card + 1, dim,
       embedding_kind(c, true, true), "depformer_text_emb");
   for (int k = 0; k < c->dep_q - 1; k++) {
@@ -77,11 +77,7 @@ static void
 check_config(const MoshiLmConfig *c, MoshiLoader *l)
 {
   const char *path = moshi_checkpoint_path(l->checkpoint);
-  if (c->quantize)
-    l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
-        "%s: weights of \"quantize\": true cannot be read; take the model's bf16 files",
-        path);
-  else if (!c->demux && c->text_card_out > c->text_card + 1)
+  if (!c->demux && c->text_card_out > c->text_card + 1)
     /* Text that is spoken is heard in the next step. */
     l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
         "%s: text_card_out is %d, but only %d text tokens can be embedded", path,
@@ -95,6 +91,7 @@ check_config(const MoshiLmConfig *c, MoshiLoader *l)
 MoshiLmWeights *
 moshi_lm_weights_load(MoshiLoader *l, const MoshiLmConfig *config)
 {
+  moshi_names_of_lm(&l->names, l->checkpoint, config);
   if (!l->status)
     check_config(config, l);
   if (l->status)

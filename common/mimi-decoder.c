@@ -93,6 +93,7 @@ mimi_decoder_weights_load(MoshiLoader *l, const MimiConfig *config)
 {
   MimiDecoderWeights *w = g_new0(MimiDecoderWeights, 1);
   w->config = *config;
+  moshi_names_of_mimi(&l->names, l->checkpoint, &w->config);
   load(w, l);
   if (l->status || !l->device) {
     mimi_decoder_weights_free(w, l->device);

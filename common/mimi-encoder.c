@@ -73,6 +73,7 @@ mimi_encoder_weights_load(MoshiLoader *l, const MimiConfig *config)
 {
   MimiEncoderWeights *w = g_new0(MimiEncoderWeights, 1);
   w->config = *config;
+  moshi_names_of_mimi(&l->names, l->checkpoint, &w->config);
   load(w, l);
   if (l->status || !l->device) {
     mimi_encoder_weights_free(w, l->device);

@@ -208,8 +208,7 @@ moshi_names_of_lm(MoshiNames *names, const MoshiCheckpoint *c, const MoshiLmConf
 }
 
 bool
-moshi_names_of_mimi(
-    MoshiNames *names, const MoshiCheckpoint *c, const MimiConfig *mimi)
+moshi_names_of_mimi(MoshiNames *names, const MoshiCheckpoint *c, const MimiConfig *mimi)
 {
   *names = (MoshiNames){.mimi = mimi};
   return probe(names, c, mimi_dialects, G_N_ELEMENTS(mimi_dialects));
@@ -371,14 +370,14 @@ transformer_of(const MoshiNames *names, const char *name)
 
 static int
 write_pieces(const MoshiNames *names, const Rule *rule, const Match *m,
-    const char *name, MoshiPiece *pieces)
+    const char *name, MoshiTensorPiece *pieces)
 {
   static const char *const qkv[] = {"q", "k", "v"}, *const q_kv[] = {"q", "kv"};
   bool parts = rule->how & (QKV | Q_KV) && (names->lm || names->mimi);
   int n = !parts ? 1 : rule->how & QKV ? 3 : 2;
   for (int i = 0; i < n; i++) {
     const char *x = rule->how & QKV ? qkv[i] : q_kv[MIN(i, 1)];
-    pieces[i] = (MoshiPiece){.n_slices = 1};
+    pieces[i] = (MoshiTensorPiece){.n_slices = 1};
     write_target(names, rule, m, x, -1, pieces[i].name);
     if (rule->how & (STACKED | FUSED)) {
       int set = m->number['S' - 'A'];
@@ -426,7 +425,7 @@ find_rule(const MoshiNames *names, const MoshiCheckpoint *c, const char *name, M
 
 int
 moshi_names_locate(const MoshiNames *names, const MoshiCheckpoint *c, const char *name,
-    MoshiPiece pieces[MOSHI_MAX_PIECES])
+    MoshiTensorPiece pieces[MOSHI_MAX_PIECES])
 {
   Match m;
   const Rule *rule = find_rule(names, c, name, &m);
@@ -436,7 +435,7 @@ moshi_names_locate(const MoshiNames *names, const MoshiCheckpoint *c, const char
 bool
 moshi_names_has(const MoshiNames *names, const MoshiCheckpoint *c, const char *name)
 {
-  MoshiPiece pieces[MOSHI_MAX_PIECES];
+  MoshiTensorPiece pieces[MOSHI_MAX_PIECES];
   moshi_names_locate(names, c, name, pieces);
   return moshi_checkpoint_has(c, pieces[0].name);
 }

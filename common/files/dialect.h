@@ -30,7 +30,7 @@ typedef struct {
   /* Not 0: the rows of each head of this size were sorted for a rotary embedding
    * of pairs (j, j + d/2): even rows first, then odd ones. */
   int head_dim;
-} MoshiPiece;
+} MoshiTensorPiece;
 
 /* Which dialect a language model (a codec) is written in; false where the
  * checkpoint holds none. */
@@ -45,7 +45,7 @@ const char *moshi_names_dialect(const MoshiNames *names);
  * MOSHI_MAX_PIECES. Pieces that are not in the checkpoint carry the name that
  * they would have. */
 int moshi_names_locate(const MoshiNames *names, const MoshiCheckpoint *checkpoint,
-    const char *name, MoshiPiece pieces[MOSHI_MAX_PIECES]);
+    const char *name, MoshiTensorPiece pieces[MOSHI_MAX_PIECES]);
 bool moshi_names_has(
     const MoshiNames *names, const MoshiCheckpoint *checkpoint, const char *name);
 /* Marks the copies of a tensor as used that a file holds for each step of the

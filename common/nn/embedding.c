@@ -63,17 +63,16 @@ moshi_embedding_load(MoshiEmbedding *e, MoshiLoader *l, int rows, int dim,
   if (kind.norm)
     load_normed(e, l, prefix);
   else
-    moshi_load_linear(l, &e->table, rows, e->width, 0, rows, "%s.weight", prefix);
+    moshi_load_linear(l, &e->table, rows, e->width, "%s.weight", prefix);
   if (kind.demux) {
-    moshi_load_linear(l, &e->out1, dim, e->width, 0, dim, "%s.out1.weight", prefix);
-    moshi_load_linear(l, &e->out2, dim, e->width, 0, dim, "%s.out2.weight", prefix);
+    moshi_load_linear(l, &e->out1, dim, e->width, "%s.out1.weight", prefix);
+    moshi_load_linear(l, &e->out2, dim, e->width, "%s.out2.weight", prefix);
     /* The reference's module has this one too, and never applies it. */
     char unused[NAME_SIZE];
     snprintf(unused, sizeof unused, "%s.low_rank.weight", prefix);
-    moshi_checkpoint_find(l->checkpoint, unused);
+    moshi_load_ignore(l, unused);
   } else if (kind.low_rank) {
-    moshi_load_linear(
-        l, &e->low_rank, dim, e->width, 0, dim, "%s.low_rank.weight", prefix);
+    moshi_load_linear(l, &e->low_rank, dim, e->width, "%s.low_rank.weight", prefix);
   }
   return l->status;
 }

@@ -10,8 +10,9 @@
 #include <string.h>
 
 #include "../error.h"
+#include "stored.h"
 
-#define NAME_SIZE 256
+#define NAME_SIZE MOSHI_TENSOR_NAME
 
 static bool
 make_name(MoshiLoader *l, char name[NAME_SIZE], const char *format, va_list args)
@@ -36,21 +37,6 @@ shape_text(char *text, size_t size, int n_dims, const int64_t *dims)
   return text;
 }
 
-static bool
-is_float(MoshiDtype dtype)
-{
-  return dtype == MOSHI_DTYPE_F32 || dtype == MOSHI_DTYPE_F16 ||
-         dtype == MOSHI_DTYPE_BF16;
-}
-
-static MoshiType
-float_type(MoshiDtype dtype)
-{
-  return dtype == MOSHI_DTYPE_F32   ? MOSHI_TYPE_F32
-         : dtype == MOSHI_DTYPE_F16 ? MOSHI_TYPE_F16
-                                    : MOSHI_TYPE_BF16;
-}
-
 /* Shapes are compared without their ones: [1,1,D] holds a vector of D, a
  * kernel-1 convolution [O,I,1] a matrix. */
 static int
@@ -63,37 +49,67 @@ squeeze(int64_t out[MOSHI_MAX_DIMS], int n_dims, const int64_t *dims)
   return n;
 }
 
-static const MoshiTensor *
-find(MoshiLoader *l, const char *name, int n_dims, const int64_t *dims)
+const MoshiTensor *
+moshi_load_stored(MoshiLoader *l, const char *name, int n_dims, const int64_t *dims)
 {
   if (l->status)
     return NULL;
-  const char *path = moshi_checkpoint_path(l->checkpoint);
-  char want_text[96], have_text[96];
-  shape_text(want_text, sizeof want_text, n_dims, dims);
   const MoshiTensor *t = l->source ? l->source(l->source_cookie, name, n_dims, dims)
                                    : moshi_checkpoint_find(l->checkpoint, name);
-  if (!t) {
+  char want[96];
+  if (!t)
     l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
         "%s: tensor \"%s\" of shape %s is missing; the file does not belong to this "
         "configuration",
-        path, name, want_text);
-    return NULL;
-  }
+        moshi_checkpoint_path(l->checkpoint), name,
+        shape_text(want, sizeof want, n_dims, dims));
+  return t;
+}
+
+int
+moshi_load_check_shape(MoshiLoader *l, const MoshiTensor *t, const char *name,
+    int n_dims, const int64_t *dims)
+{
   int64_t want[MOSHI_MAX_DIMS] = {0}, have[MOSHI_MAX_DIMS] = {0};
   int n_want = squeeze(want, n_dims, dims), n_have = squeeze(have, t->n_dims, t->dims);
-  if (n_want != n_have || memcmp(want, have, n_want * sizeof *want)) {
+  char want_text[96], have_text[96];
+  if (n_want != n_have || memcmp(want, have, n_want * sizeof *want))
     l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
-        "%s: tensor \"%s\" has shape %s, but the configuration wants %s", path, name,
-        shape_text(have_text, sizeof have_text, t->n_dims, t->dims), want_text);
+        "%s: tensor \"%s\" has shape %s, but the configuration wants %s",
+        moshi_checkpoint_path(l->checkpoint), name,
+        shape_text(have_text, sizeof have_text, t->n_dims, t->dims),
+        shape_text(want_text, sizeof want_text, n_dims, dims));
+  return l->status;
+}
+
+/* A tensor of floats, in one piece. */
+static const MoshiTensor *
+find(MoshiLoader *l, const char *name, int n_dims, const int64_t *dims)
+{
+  MoshiTensorPiece pieces[MOSHI_MAX_PIECES];
+  const char *stored = name;
+  if (!l->source && !l->status) {
+    moshi_names_locate(&l->names, l->checkpoint, name, pieces);
+    moshi_names_use_copies(&l->names, l->checkpoint, name);
+    stored = pieces[0].name;
+  }
+  const MoshiTensor *t = moshi_load_stored(l, stored, n_dims, dims);
+  MoshiType type;
+  if (!t || moshi_load_check_shape(l, t, stored, n_dims, dims))
+    return NULL;
+  if (!moshi_float_type(t->dtype, &type)) {
+    l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
+        "%s: tensor \"%s\" has type %s; here it must be F32, F16 or BF16",
+        moshi_checkpoint_path(l->checkpoint), stored, moshi_dtype_name(t->dtype));
     return NULL;
   }
-  if (!is_float(t->dtype)) {
-    l->status = moshi_fail(l->error, MOSHI_ERROR_MODEL,
-        "%s: tensor \"%s\" is not of type F32, F16 or BF16", path, name);
-    return NULL;
+  if (l->visit && !l->device) {
+    MoshiRows rows = {.type = type, .rows = 1, .cols = 1, .data = t->data};
+    for (int i = 0; i < n_dims; i++)
+      *(n_dims == 2 && i == 0 ? &rows.rows : &rows.cols) *= dims[i];
+    l->status = l->visit(l->visit_cookie, name, &rows);
   }
-  return t;
+  return l->status ? NULL : t;
 }
 
 /* Counts what a check would load, or has loaded: tells the progress, asks whether to go
@@ -150,7 +166,16 @@ moshi_load_has(const MoshiLoader *l, const char *format, ...)
   va_start(args, format);
   vsnprintf(name, sizeof name, format, args);
   va_end(args);
-  return moshi_checkpoint_has(l->checkpoint, name);
+  return moshi_names_has(&l->names, l->checkpoint, name);
+}
+
+void
+moshi_load_ignore(const MoshiLoader *l, const char *name)
+{
+  MoshiTensorPiece pieces[MOSHI_MAX_PIECES];
+  moshi_names_locate(&l->names, l->checkpoint, name, pieces);
+  moshi_checkpoint_find(l->checkpoint, pieces[0].name);
+  moshi_names_use_copies(&l->names, l->checkpoint, name);
 }
 
 static int
@@ -188,30 +213,29 @@ moshi_load_vector(MoshiLoader *l, float **out, int n, const char *format, ...)
 }
 
 int
-moshi_load_linear(MoshiLoader *l, MoshiLinear *out, int rows, int cols, int first_row,
-    int total_rows, const char *format, ...)
+moshi_load_linear(
+    MoshiLoader *l, MoshiLinear *out, int rows, int cols, const char *format, ...)
 {
   char name[NAME_SIZE];
   va_list args;
   va_start(args, format);
   bool ok = !l->status && make_name(l, name, format, args);
   va_end(args);
-  if (!ok)
+  bool visit = l->visit && !l->device;
+  MoshiStored stored;
+  if (!ok ||
+      moshi_stored_open(l, &stored, rows, cols, name, l->device || (visit && !l->plan)))
     return l->status;
-  int64_t dims[] = {total_rows, cols};
-  const MoshiTensor *t = find(l, name, 2, dims);
-  if (!t)
+  if (visit)
+    l->status = l->visit(l->visit_cookie, name, &stored.rows);
+  if (!l->status)
+    advance(l, moshi_rows_size(&stored.rows));
+  if (l->status || !l->device) {
+    g_free(stored.owned);
     return l->status;
-  MoshiType type = float_type(t->dtype);
-  size_t row_bytes = moshi_rows_bytes(type, cols);
-  advance(l, row_bytes * rows);
-  if (!l->device)
-    return l->status;
-  MoshiRows stored = {.type = type,
-      .rows = rows,
-      .cols = cols,
-      .data = (const char *)t->data + row_bytes * first_row};
-  if (l->device->ops->rows_matrix(l->device, &out->w, &stored))
+  }
+  out->owned = stored.owned;
+  if (l->device->ops->rows_matrix(l->device, &out->w, &stored.rows))
     return moshi_load_no_memory(l, name);
   return l->status;
 }
@@ -223,6 +247,31 @@ matrix_at(const void *ctx, int row, int col)
   return moshi_tensor_at(t, (size_t)row * t->dims[1] + col);
 }
 
+/* A matrix of any type as a tensor of floats; NULL without memory. *owned is freed by
+ * the caller. */
+static const MoshiTensor *
+widen(MoshiTensor *t, const MoshiRows *w, float **owned)
+{
+  static const MoshiDtype dtypes[] = {[MOSHI_TYPE_F32] = MOSHI_DTYPE_F32,
+      [MOSHI_TYPE_F16] = MOSHI_DTYPE_F16,
+      [MOSHI_TYPE_BF16] = MOSHI_DTYPE_BF16};
+  *t = (MoshiTensor){.dtype = MOSHI_DTYPE_F32,
+      .n_dims = 2,
+      .dims = {w->rows, w->cols},
+      .data = w->data};
+  *owned = NULL;
+  if (w->type < G_N_ELEMENTS(dtypes)) {
+    t->dtype = dtypes[w->type];
+    return t;
+  }
+  MoshiKernels k;
+  moshi_kernels_init(&k, 0);
+  t->data = *owned = g_try_malloc_n(w->rows, w->cols * sizeof(float));
+  for (int r = 0; *owned && r < w->rows; r++)
+    k.widen[w->type](*owned + (size_t)r * w->cols, w, r, 0, w->cols);
+  return *owned ? t : NULL;
+}
+
 int
 moshi_load_packed(
     MoshiLoader *l, MoshiLinear *out, int rows, int cols, const char *format, ...)
@@ -232,20 +281,20 @@ moshi_load_packed(
   va_start(args, format);
   bool ok = !l->status && make_name(l, name, format, args);
   va_end(args);
-  if (!ok)
+  MoshiStored stored;
+  if (!ok || moshi_stored_open(l, &stored, rows, cols, name, l->device))
     return l->status;
-  int64_t dims[] = {rows, cols};
-  const MoshiTensor *t = find(l, name, 2, dims);
-  if (!t)
-    return l->status;
-  advance(l, t->bytes);
-  if (!l->device)
-    return l->status;
-  MoshiTensor matrix = *t; /* without the ones of its shape */
-  matrix.dims[0] = rows;
-  matrix.dims[1] = cols;
-  if (l->device->ops->packed_matrix(l->device, &out->w, rows, cols, matrix_at, &matrix))
-    return moshi_load_no_memory(l, name);
+  advance(l, moshi_rows_size(&stored.rows));
+  if (!l->status && l->device) {
+    MoshiTensor tensor;
+    float *owned;
+    const MoshiTensor *t = widen(&tensor, &stored.rows, &owned);
+    if (!t ||
+        l->device->ops->packed_matrix(l->device, &out->w, rows, cols, matrix_at, t))
+      moshi_load_no_memory(l, name);
+    g_free(owned);
+  }
+  g_free(stored.owned);
   return l->status;
 }
 
@@ -287,6 +336,7 @@ moshi_linear_free(MoshiDevice *d, MoshiLinear *linear)
   if (linear->w.m.data)
     d->ops->free_matrix(d, &linear->w);
   d->ops->free(d, linear->bias);
+  g_free(linear->owned);
   *linear = (MoshiLinear){0};
 }
 

@@ -8,15 +8,25 @@
 #include "../device/device.h"
 #include "../files/checkpoint.h"
 #include "../files/config.h"
+#include "../files/dialect.h"
 
 /* The tensor of this name and shape, from elsewhere than a checkpoint. */
 typedef const MoshiTensor *(*MoshiTensorSource)(
     void *cookie, const char *name, int n_dims, const int64_t *dims);
 
+/* Sees a tensor of the walk under its PyTorch name, a vector as one row of many
+ * columns; rows->data is NULL where it would have to be put together first and the
+ * walk is a plan. Returns 0 or a status that ends the walk. */
+typedef int (*MoshiTensorVisit)(void *cookie, const char *name, const MoshiRows *rows);
+
 typedef struct {
   const MoshiCheckpoint *checkpoint;
+  MoshiNames names;         /* of the checkpoint's tensors */
   MoshiTensorSource source; /* NULL: the checkpoint */
   void *source_cookie;
+  MoshiTensorVisit visit; /* in a walk without device; may be NULL */
+  void *visit_cookie;
+  bool plan;           /* visit only wants to know what there is */
   MoshiDevice *device; /* NULL: check only */
   MoshiError *error;
   int status;
@@ -28,22 +38,22 @@ typedef struct {
 typedef struct {
   MoshiMatrix w;
   float *bias; /* [rows] on the device, or NULL */
+  void *owned; /* what of the weights is not the file's own, or NULL */
 } MoshiLinear;
 
 typedef struct {
   MoshiNormOp op;
 } MoshiNorm;
 
-/* Names are printf formats. Float tensors of type f32, f16 or bf16. */
+/* Names are printf formats of PyTorch names, see dialect.h. Vectors, convolutions and
+ * norms are floats: f32, f16 or bf16. Matrices may be of any MoshiType. */
 
 /* A vector [n] (any shape of n elements with ones around it), as f32. */
 int moshi_load_vector(MoshiLoader *l, float **out, int n, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* [rows][cols] row-major in its file's type, rows from first_row on out of
- * total_rows in the file. bias may be NULL. */
+/* [rows][cols] row-major in its file's type. bias may be NULL. */
 int moshi_load_linear(MoshiLoader *l, MoshiLinear *out, int rows, int cols,
-    int first_row, int total_rows, const char *format, ...)
-    __attribute__((format(printf, 7, 8)));
+    const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* [rows][cols] as packed f32. */
 int moshi_load_packed(MoshiLoader *l, MoshiLinear *out, int rows, int cols,
     const char *format, ...) __attribute__((format(printf, 5, 6)));
@@ -53,8 +63,17 @@ int moshi_load_norm(MoshiLoader *l, MoshiNorm *out, MoshiNormKind kind, int dim,
 /* The tensor after checking its shape and that it holds floats; NULL after a failure. */
 const MoshiTensor *moshi_load_tensor(
     MoshiLoader *l, const char *name, int n_dims, const int64_t *dims);
+/* Marks a tensor as used that means nothing to us. */
+void moshi_load_ignore(const MoshiLoader *l, const char *name);
 bool moshi_load_has(const MoshiLoader *l, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* A tensor by its name in the file, not checked further than its shape, compared
+ * without ones; n_dims 0: not that either. NULL after a failure, which tells the shape
+ * that was wanted. */
+const MoshiTensor *moshi_load_stored(
+    MoshiLoader *l, const char *name, int n_dims, const int64_t *dims);
+int moshi_load_check_shape(MoshiLoader *l, const MoshiTensor *t, const char *name,
+    int n_dims, const int64_t *dims);
 /* Fails: the device has no room for a tensor. */
 int moshi_load_no_memory(MoshiLoader *l, const char *name);
 /* Element i of a float tensor. */

@@ -99,7 +99,7 @@ load_level(MoshiRvq *r, MoshiLoader *l, const char *prefix, int level)
   char name[NAME_SIZE];
   int64_t dims[] = {r->bins, r->q_dim};
   pick_name(l, name, prefix, level, initialized_names);
-  moshi_checkpoint_find(l->checkpoint, name); /* of training only */
+  moshi_load_ignore(l, name); /* of training only */
   pick_name(l, name, prefix, level, moshi_codebook_usages);
   const MoshiTensor *usage = moshi_load_tensor(l, name, 1, dims);
   pick_name(l, name, prefix, level, moshi_codebook_sums);

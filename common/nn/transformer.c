@@ -55,36 +55,6 @@ max_hidden(const MoshiTransformer *t)
 
 /* -------------------------------------------------------------- weights */
 
-/* The sets of a projection, stacked along the rows of one tensor in published
- * files ("in_proj_weight"), or one tensor each ("in_projs.0.weight"). */
-static void
-load_projections(MoshiLoader *l, MoshiLinear *out, const MoshiTransformer *t, int rows,
-    const char *prefix, const char *fused, const char *split)
-{
-  int dim = t->config.dim;
-  bool is_split = moshi_load_has(l, "%s.%s.0.weight", prefix, split);
-  for (int i = 0; i < t->n_sets; i++) {
-    if (t->packed && is_split)
-      moshi_load_packed(l, &out[i], rows, dim, "%s.%s.%d.weight", prefix, split, i);
-    else if (t->packed)
-      moshi_load_packed(l, &out[i], rows, dim, "%s.%s", prefix, fused);
-    else if (is_split)
-      moshi_load_linear(
-          l, &out[i], rows, dim, 0, rows, "%s.%s.%d.weight", prefix, split, i);
-    else
-      moshi_load_linear(
-          l, &out[i], rows, dim, i * rows, t->n_sets * rows, "%s.%s", prefix, fused);
-  }
-}
-
-/* LoRA tools write the fused projection as a module's weight. */
-static const char *
-fused_in_proj(const MoshiLoader *l, const char *prefix)
-{
-  return moshi_load_has(l, "%s.in_proj.weight", prefix) ? "in_proj.weight"
-                                                        : "in_proj_weight";
-}
-
 static void
 load_matrix(MoshiLoader *l, MoshiLinear *out, bool packed, int rows, int cols,
     const char *prefix, const char *name)
@@ -92,7 +62,19 @@ load_matrix(MoshiLoader *l, MoshiLinear *out, bool packed, int rows, int cols,
   if (packed)
     moshi_load_packed(l, out, rows, cols, "%s.%s.weight", prefix, name);
   else
-    moshi_load_linear(l, out, rows, cols, 0, rows, "%s.%s.weight", prefix, name);
+    moshi_load_linear(l, out, rows, cols, "%s.%s.weight", prefix, name);
+}
+
+/* A projection of each set: "in_projs.0.weight". */
+static void
+load_projections(MoshiLoader *l, MoshiLinear *out, const MoshiTransformer *t,
+    int n_sets, int rows, const char *prefix, const char *projections)
+{
+  char name[32];
+  for (int i = 0; i < n_sets; i++) {
+    g_snprintf(name, sizeof name, "%s.%d", projections, i);
+    load_matrix(l, &out[i], t->packed, rows, t->config.dim, prefix, name);
+  }
 }
 
 static void
@@ -123,12 +105,9 @@ load_cross(MoshiLoader *l, const MoshiTransformer *t, MoshiTransformerLayer *lay
 {
   int dim = t->config.dim;
   char name[256];
-  MoshiTransformer one = {.config = t->config, .n_sets = 1, .packed = t->packed};
   g_snprintf(name, sizeof name, "%s.cross_attention", prefix);
-  load_projections(
-      l, &layer->cross_in, &one, 3 * dim, name, fused_in_proj(l, name), "in_projs");
-  load_projections(
-      l, &layer->cross_out, &one, dim, name, "out_proj.weight", "out_projs");
+  load_projections(l, &layer->cross_in, t, 1, 3 * dim, name, "in_projs");
+  load_projections(l, &layer->cross_out, t, 1, dim, name, "out_projs");
   /* A layer norm, whatever the others are. */
   moshi_load_norm(
       l, &layer->norm_cross, MOSHI_NORM_LAYER, dim, "%s.norm_cross", prefix);
@@ -150,9 +129,8 @@ load_layer(MoshiLoader *l, const MoshiTransformer *t, MoshiTransformerLayer *lay
   moshi_load_norm(l, &layer->norm1, c->norm, c->dim, "%s.norm1", prefix);
   moshi_load_norm(l, &layer->norm2, c->norm, c->dim, "%s.norm2", prefix);
   g_snprintf(name, sizeof name, "%s.self_attn", prefix);
-  load_projections(
-      l, layer->in_proj, t, qkv_width(c), name, fused_in_proj(l, name), "in_projs");
-  load_projections(l, layer->out_proj, t, c->dim, name, "out_proj.weight", "out_projs");
+  load_projections(l, layer->in_proj, t, t->n_sets, qkv_width(c), name, "in_projs");
+  load_projections(l, layer->out_proj, t, t->n_sets, c->dim, name, "out_projs");
   load_mlp(l, t, layer, per_step, prefix);
   if (c->layer_scale) {
     moshi_load_vector(l, &layer->scale1, c->dim, "%s.layer_scale_1.scale", prefix);

@@ -222,9 +222,6 @@ static const Misfit misfits[] = {
     {"card", "\"card\": 64", "\"card\": 65",
         "/model.safetensors: tensor \"emb.0.weight\" has shape [65, 64], but the "
         "configuration wants [66, 64]"},
-    {"quantize", "\"dim\": 64", "\"quantize\": true, \"dim\": 64",
-        "/model.safetensors: weights of \"quantize\": true cannot be read; take the "
-        "model's bf16 files"},
     {"text-out", "\"dim\": 64", "\"text_card_out\": 202, \"dim\": 64",
         "/model.safetensors: text_card_out is 202, but only 201 text tokens can be "
         "embedded"},
