@@ -14,7 +14,7 @@
 #include "../device/cores.h"
 #include "../error.h"
 #include "bench.h"
-#include "shapes.h"
+#include "random.h"
 
 enum { MAX_FRAMES = 1000000, MAX_SECONDS = 3600 };
 
@@ -67,11 +67,15 @@ bench_frames(BenchRun *run, const char *bench,
 /* ---------------------------------------------------------- command line */
 
 static char *
-describe_shapes(void)
+describe(void)
 {
   GString *text = g_string_new("Shapes:\n");
   for (const Shape *shape = bench_shapes; shape->name; shape++)
     g_string_append_printf(text, "  %-12s%s\n", shape->name, shape->about);
+  g_string_append(text, "\nFormats of a shape's language model, for --quantization, "
+                        "beside none, q8 and q4:\n");
+  for (const Format *f = formats; f->name; f++)
+    g_string_append_printf(text, "  %-12s%s\n", f->name, f->about);
   return g_string_free(text, FALSE);
 }
 
@@ -105,11 +109,11 @@ parse(BenchOptions *o, int argc, char **argv, MoshiError *error)
   g_option_group_add_entries(group, entries);
   tool_add_model_options(group, &o->model);
   g_option_context_set_main_group(context, group);
-  char *shapes = describe_shapes();
-  g_option_context_set_description(context, shapes);
+  char *description = describe();
+  g_option_context_set_description(context, description);
   int status = tool_parse(context, argc, argv, error);
   g_option_context_free(context);
-  g_free(shapes);
+  g_free(description);
   if (status)
     return status;
   if (o->batch < 1 || o->frames < 1 || o->frames > MAX_FRAMES || o->codebooks < 0)
@@ -127,16 +131,30 @@ parse(BenchOptions *o, int argc, char **argv, MoshiError *error)
   return MOSHI_OK;
 }
 
+/* Random weights may be of every format, also of those that nobody converts to. */
+static MoshiModel *
+load_shape(
+    const BenchOptions *o, unsigned parts, RandomWeights **weights, MoshiError *error)
+{
+  const MoshiModelOptions open = {
+      .parts = parts, .device = o->model.device, .threads = o->model.threads};
+  const char *name = o->model.quantization ? o->model.quantization : "none";
+  const Format *format = format_find(name);
+  if (format)
+    return bench_random_model(
+        weights, bench_shape_find(o->shape), format, &open, error);
+  moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+      "--quantization %s is not known; a --shape can have none, q8, q4 or one of the "
+      "formats in --help",
+      name);
+  return NULL;
+}
+
 static MoshiModel *
 load(const BenchOptions *o, unsigned parts, RandomWeights **weights, MoshiError *error)
 {
-  if (!o->shape)
-    return tool_load_model(&o->model, parts, error);
-  const MoshiModelOptions open = {
-      .parts = parts, .device = o->model.device, .threads = o->model.threads};
-  return tool_check_quantization(o->model.quantization, error)
-             ? NULL
-             : bench_random_model(weights, bench_shape_find(o->shape), &open, error);
+  return o->shape ? load_shape(o, parts, weights, error)
+                  : tool_load_model(&o->model, parts, error);
 }
 
 static int

@@ -39,6 +39,15 @@ class Bench(unittest.TestCase):
         self.assertEqual(rows[0]["batch"], 2)
         self.assertGreater(rows[0]["bytes_per_frame"], rows[1]["bytes_per_frame"])
 
+    def test_formats(self):
+        # Bits of a weight, scales included, against those of bf16; what of the model is in no format is the same.
+        bits = {"i8": 8, "q8_0": 8.5, "q8": 8.5, "q4_0": 4.5, "q4": 4.5, "mlx8": 8.5, "mlx4": 5}
+        depth = {name: self.rows("lm", "--shape", "tiny", "--frames", "1", "--quantization", name)[1]["bytes_per_frame"]
+                 for name in ("none", "q8", *bits)}
+        for name, wanted in bits.items():
+            self.assertAlmostEqual(depth[name] / depth["none"], wanted / 16, delta=0.1, msg=name)
+        self.assertEqual(depth["q8"], depth["q8_0"])
+
     def test_filled(self):
         empty, full = (self.rows("lm", "--shape", "tiny", "--frames", "2", "--context", "48", *more)[0]
                        for more in ([], ["--filled", "48"]))
