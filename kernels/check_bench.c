@@ -143,6 +143,13 @@ static const Case cases[] = {
     {"gemm", 96, 640, 512},
     {"gemm", 480, 256, 256},
     {"gemm", 1920, 1, 192},
+    /* with weights in bf16 */
+    {"gemm_bf16", 480, 128, 512},
+    {"gemm_bf16", 96, 256, 1280},
+    {"gemm_bf16", 16, 512, 3072},
+    {"gemm_bf16", 2, 1024, 8192},
+    {"gemm_bf16", 2, 2048, 512, MOSHI_ACT_GELU},
+    {"gemm_bf16", 1, 2048, 256},
     /* a language model's */
     {"matvec_f32", 1, 2048, 2048},
     {"matvec_f16", 1, 2048, 2048},
@@ -174,6 +181,14 @@ weights(Bench *b, size_t floats)
   return b->store + b->next - floats;
 }
 
+static MoshiType
+stored_as(const Case *c)
+{
+  return strstr(c->kernel, "bf16")  ? MOSHI_TYPE_BF16
+         : strstr(c->kernel, "f16") ? MOSHI_TYPE_F16
+                                    : MOSHI_TYPE_F32;
+}
+
 static void
 run_gemm(Bench *b, const Case *c)
 {
@@ -183,21 +198,14 @@ run_gemm(Bench *b, const Case *c)
       .batch = 1,
       .steps = c->m,
       .n_in = c->k,
-      .panels = weights(b, moshi_panels_size(c->n, c->k)),
+      .type = stored_as(c),
+      .panels = weights(b, moshi_panels_bytes(stored_as(c), c->n, c->k) / 4),
       .n_out = c->n,
       .act = c->act,
       .out = b->y,
       .out_step = c->n,
   };
   b->k->gemm(&g, 0, c->m, 0, (c->n + MOSHI_PANEL - 1) / MOSHI_PANEL);
-}
-
-static MoshiType
-stored_as(const Case *c)
-{
-  return strstr(c->kernel, "bf16")  ? MOSHI_TYPE_BF16
-         : strstr(c->kernel, "f16") ? MOSHI_TYPE_F16
-                                    : MOSHI_TYPE_F32;
 }
 
 static void
@@ -228,7 +236,7 @@ run_attention(Bench *b, const Case *c)
 static void
 run_case(Bench *b, const Case *c)
 {
-  if (!strcmp(c->kernel, "gemm"))
+  if (!strncmp(c->kernel, "gemm", 4))
     run_gemm(b, c);
   else if (!strncmp(c->kernel, "matvec", 6))
     run_matvec(b, c);
@@ -253,8 +261,8 @@ run_case(Bench *b, const Case *c)
 static double
 bytes_of(const Case *c)
 {
-  if (!strcmp(c->kernel, "gemm"))
-    return 4.0 * (moshi_panels_size(c->n, c->k) + (double)c->m * (c->n + c->k));
+  if (!strncmp(c->kernel, "gemm", 4))
+    return moshi_panels_bytes(stored_as(c), c->n, c->k) + 4.0 * c->m * (c->n + c->k);
   if (!strncmp(c->kernel, "matvec", 6))
     return (double)c->n * moshi_rows_bytes(stored_as(c), c->k) +
            4.0 * c->m * (c->n + c->k);

@@ -84,22 +84,37 @@ input_size(const MoshiGemm *g)
   return (g->batch - 1) * g->in_batch + (g->steps - 1) * g->in_step + g->n_in;
 }
 
-static float
-weight_at(const void *ctx, int n, int k)
+typedef struct {
+  const float *w;
+  int n_in;
+} Unpacked;
+
+static void
+unpacked_weights(const void *ctx, int n, int k, int count, float *to)
 {
-  return ((const float *const *)ctx)[n][k];
+  const Unpacked *u = ctx;
+  memcpy(to, u->w + (size_t)n * u->n_in + k, count * sizeof *to);
 }
 
-static const float *
+static float
+packed_weight(const MoshiGemm *g, int n, int k)
+{
+  const size_t at =
+      ((size_t)(n / MOSHI_PANEL) * g->n_in + k) * MOSHI_PANEL + n % MOSHI_PANEL;
+  return g->type == MOSHI_TYPE_F32
+             ? ((const float *)g->panels)[at]
+             : moshi_bf16_to_f32(((const uint16_t *)g->panels)[at]);
+}
+
+static const void *
 random_panels(Check *c, const MoshiGemm *g, Data data)
 {
-  float *panels = check_input(c, moshi_panels_size(g->n_out, g->n_in));
-  const float **rows = check_input_bytes(c, g->n_out * sizeof *rows, sizeof *rows);
-  float *w = check_vector(c, g->n_out * g->n_in, data);
+  const size_t bytes = moshi_panels_bytes(g->type, g->n_out, g->n_in);
+  void *panels = check_input_bytes(c, bytes, moshi_rows_bytes(g->type, 1));
+  const Unpacked u = {check_vector(c, g->n_out * g->n_in, data), g->n_in};
 
-  for (int n = 0; n < g->n_out; n++)
-    rows[n] = w + (size_t)n * g->n_in;
-  moshi_pack_panels(panels, g->n_out, g->n_in, 0, panels_of(g), weight_at, rows);
+  moshi_pack_panels(
+      panels, g->type, g->n_out, g->n_in, 0, panels_of(g), unpacked_weights, &u);
   return panels;
 }
 
@@ -107,7 +122,8 @@ random_panels(Check *c, const MoshiGemm *g, Data data)
 static MoshiGemm
 random_gemm(Check *c, Data data)
 {
-  MoshiGemm g = {.act = check_below(c, MOSHI_N_ACTS)};
+  MoshiGemm g = {.act = check_below(c, MOSHI_N_ACTS),
+      .type = check_below(c, 2) ? MOSHI_TYPE_F32 : MOSHI_TYPE_BF16};
 
   do {
     g.batch = check_size(c, 4);
@@ -122,8 +138,9 @@ random_gemm(Check *c, Data data)
   g.residual_step = g.n_out + check_below(c, 5);
   g.residual_batch = g.residual_step * g.steps + check_below(c, 9);
   snprintf(c->what, sizeof c->what,
-      "batch %d, steps %d, in %d (every %zu), out %d, %s, %s data", g.batch, g.steps,
-      g.n_in, g.in_step, g.n_out, act_names[g.act], check_data_names[data]);
+      "batch %d, steps %d, in %d (every %zu), out %d, %s, %s, %s data", g.batch,
+      g.steps, g.n_in, g.in_step, g.n_out, moshi_type_name(g.type), act_names[g.act],
+      check_data_names[data]);
   g.in = check_vector(c, input_size(&g), data);
   g.panels = random_panels(c, &g, data == DATA_HUGE ? DATA_UNIT : data);
   if (check_below(c, 2))
@@ -141,11 +158,10 @@ static double
 gemm_tolerance(const MoshiGemm *g, int item, int step, int n, float want)
 {
   const float *x = g->in + item * g->in_batch + step * g->in_step;
-  const float *w = g->panels + (size_t)n / MOSHI_PANEL * MOSHI_PANEL * g->n_in;
   double magnitude = g->bias ? fabs(g->bias[n]) : 0;
 
   for (int k = 0; k < g->n_in; k++)
-    magnitude += fabs((double)x[k] * w[(size_t)k * MOSHI_PANEL + n % MOSHI_PANEL]);
+    magnitude += fabs((double)x[k] * packed_weight(g, n, k));
   double tolerance = 1.2 * check_sum_tolerance(g->n_in, magnitude);
   if (g->act != MOSHI_ACT_NONE)
     tolerance += 8 * EPS * magnitude + 8 * EPS;

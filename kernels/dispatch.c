@@ -84,24 +84,45 @@ moshi_kernels_init(MoshiKernels *k, unsigned mask)
 /* ---------------------------------------------------------------- weights */
 
 size_t
-moshi_panels_size(int n_out, int n_in)
+moshi_panels_bytes(MoshiType type, int n_out, int n_in)
 {
   const size_t panels = ((size_t)n_out + MOSHI_PANEL - 1) / MOSHI_PANEL;
-  return panels * MOSHI_PANEL * (size_t)n_in;
+  return panels * MOSHI_PANEL * moshi_rows_bytes(type, n_in);
+}
+
+enum { PACKED_AT_ONCE = 64 }; /* inputs */
+
+/* Of one panel, its weights for inputs [k, k+count). */
+static void
+pack_some(
+    void *panel, MoshiType type, const float (*rows)[PACKED_AT_ONCE], int k, int count)
+{
+  const size_t first = (size_t)k * MOSHI_PANEL;
+
+  for (int i = 0; i < count; i++)
+    for (int j = 0; j < MOSHI_PANEL; j++) {
+      const size_t to = first + (size_t)i * MOSHI_PANEL + j;
+      if (type == MOSHI_TYPE_F32)
+        ((float *)panel)[to] = rows[j][i];
+      else
+        ((uint16_t *)panel)[to] = moshi_f32_to_bf16(rows[j][i]);
+    }
 }
 
 void
-moshi_pack_panels(float *panels, int n_out, int n_in, int p0, int p1,
-    float (*at)(const void *ctx, int n, int k), const void *ctx)
+moshi_pack_panels(void *panels, MoshiType type, int n_out, int n_in, int p0, int p1,
+    MoshiWeights weights, const void *ctx)
 {
-  for (int p = p0; p < p1; p++) {
-    float *panel = panels + (size_t)p * MOSHI_PANEL * n_in;
-    for (int j = 0; j < MOSHI_PANEL; j++) {
-      const int n = p * MOSHI_PANEL + j;
-      for (int k = 0; k < n_in; k++)
-        panel[(size_t)k * MOSHI_PANEL + j] = n < n_out ? at(ctx, n, k) : 0;
+  const size_t size = MOSHI_PANEL * moshi_rows_bytes(type, n_in);
+
+  for (int p = p0; p < p1; p++)
+    for (int k = 0; k < n_in; k += PACKED_AT_ONCE) {
+      const int count = n_in - k < PACKED_AT_ONCE ? n_in - k : PACKED_AT_ONCE;
+      float rows[MOSHI_PANEL][PACKED_AT_ONCE] = {{0}};
+      for (int j = 0; j < MOSHI_PANEL && p * MOSHI_PANEL + j < n_out; j++)
+        weights(ctx, p * MOSHI_PANEL + j, k, count, rows[j]);
+      pack_some((char *)panels + p * size, type, rows, k, count);
     }
-  }
 }
 
 /* MLX packs its groups, of 32 columns at least, into whole words. */

@@ -50,7 +50,7 @@ typedef struct {
   int group;
 } MoshiRows;
 
-/* Outputs of a packed matrix come in panels of this many (see pack). */
+/* Outputs of a packed matrix come in panels of this many (see moshi_pack_panels). */
 #define MOSHI_PANEL 16
 
 /* The widest head that attention takes. */
@@ -68,7 +68,7 @@ typedef enum {
   MOSHI_N_ACTS
 } MoshiAct;
 
-/* The product of packed f32 weights and a batch of row windows:
+/* The product of packed weights and a batch of row windows:
  *
  *   for i < batch, t < steps, n < n_out:
  *     out[i·out_batch + t·out_step + n] = res + scale[n]·act(bias[n] + Σ_k in[i·in_batch + t·in_step + k]·W[n][k])
@@ -83,7 +83,8 @@ typedef struct {
   const float *in;
   size_t in_batch, in_step;
   int batch, steps, n_in;
-  const float *panels; /* from pack() */
+  MoshiType type;     /* of the panels: F32 or BF16 */
+  const void *panels; /* from moshi_pack_panels() */
   int n_out;
   const float *bias, *scale, *residual;
   MoshiAct act;
@@ -151,7 +152,7 @@ typedef struct {
 
 /* CPU tiers, a mask of bits. */
 enum {
-  MOSHI_CPU_AVX2 = 1 << 0, /* AVX2 + FMA + F16C */
+  MOSHI_CPU_AVX2 = 1 << 0,   /* AVX2 + FMA + F16C */
   MOSHI_CPU_AVX512 = 1 << 1, /* AVX-512 F, BW, DQ, VL, VNNI */
   MOSHI_CPU_NEON = 1 << 2,
 };
@@ -165,13 +166,16 @@ unsigned moshi_cpu_parse_mask(const char *text);
  * has and that this build contains. */
 void moshi_kernels_init(MoshiKernels *k, unsigned mask);
 
-/* Number of floats that pack() writes. */
-size_t moshi_panels_size(int n_out, int n_in);
+/* Writes the weights W[n][k … k+count) to `to`. */
+typedef void (*MoshiWeights)(const void *ctx, int n, int k, int count, float *to);
+
+/* Bytes that moshi_pack_panels writes in all. */
+size_t moshi_panels_bytes(MoshiType type, int n_out, int n_in);
 /* Packs W into panels of MOSHI_PANEL outputs: panel p holds, for each k, the
- * weights W[16p … 16p+15][k] (outputs beyond n_out are 0). at(ctx,n,k) gives
- * the weight. Panels [p0,p1) are written. */
-void moshi_pack_panels(float *panels, int n_out, int n_in, int p0, int p1,
-    float (*at)(const void *ctx, int n, int k), const void *ctx);
+ * weights W[16p … 16p+15][k] (outputs beyond n_out are 0) as F32, or rounded to
+ * the nearest BF16. Panels [p0,p1) are written. */
+void moshi_pack_panels(void *panels, MoshiType type, int n_out, int n_in, int p0,
+    int p1, MoshiWeights weights, const void *ctx);
 
 float moshi_f16_to_f32(uint16_t h);
 float moshi_bf16_to_f32(uint16_t h);

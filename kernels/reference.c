@@ -77,11 +77,19 @@ add(float *y, const float *x, const float *s, size_t n)
 
 /* --------------------------------------------------------------- products */
 
+static float
+panel_weight(const MoshiGemm *g, size_t i)
+{
+  return g->type == MOSHI_TYPE_F32
+             ? ((const float *)g->panels)[i]
+             : moshi_bf16_to_f32(((const uint16_t *)g->panels)[i]);
+}
+
 static void
 gemm_row(const MoshiGemm *g, int item, int step, int panel)
 {
   const float *x = g->in + item * g->in_batch + step * g->in_step;
-  const float *w = g->panels + (size_t)panel * MOSHI_PANEL * g->n_in;
+  const size_t w = (size_t)panel * MOSHI_PANEL * g->n_in;
   const float *residual =
       g->residual ? g->residual + item * g->residual_batch + step * g->residual_step
                   : NULL;
@@ -91,7 +99,7 @@ gemm_row(const MoshiGemm *g, int item, int step, int panel)
 
   for (int k = 0; k < g->n_in; k++)
     for (int j = 0; j < MOSHI_PANEL; j++)
-      sum[j] += (double)x[k] * w[(size_t)k * MOSHI_PANEL + j];
+      sum[j] += (double)x[k] * panel_weight(g, w + (size_t)k * MOSHI_PANEL + j);
   for (int j = 0; j < MOSHI_PANEL && first + j < g->n_out; j++) {
     const int n = first + j;
     float y = apply(g->act, (float)(sum[j] + (g->bias ? g->bias[n] : 0)));

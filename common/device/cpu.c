@@ -84,9 +84,10 @@ cpu_rows_matrix(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host)
 }
 
 typedef struct {
-  float *panels;
+  void *panels;
+  MoshiType type;
   int rows, cols;
-  float (*at)(const void *ctx, int row, int col);
+  MoshiWeights weights;
   const void *ctx;
 } Pack;
 
@@ -94,24 +95,22 @@ static void
 pack_some(void *ctx, int begin, int end)
 {
   const Pack *p = ctx;
-  moshi_pack_panels(p->panels, p->rows, p->cols, begin, end, p->at, p->ctx);
+  moshi_pack_panels(
+      p->panels, p->type, p->rows, p->cols, begin, end, p->weights, p->ctx);
 }
 
 static int
-cpu_packed_matrix(MoshiDevice *d, MoshiMatrix *m, int rows, int cols,
-    float (*at)(const void *ctx, int row, int col), const void *ctx)
+cpu_packed_matrix(MoshiDevice *d, MoshiMatrix *m, MoshiType type, int rows, int cols,
+    MoshiWeights weights, const void *ctx)
 {
-  const size_t size = moshi_panels_size(rows, cols);
-  if (size > PTRDIFF_MAX / sizeof(float))
-    return MOSHI_ERROR_MEMORY;
-  Pack p = {moshi_cpu_alloc(size * sizeof(float), true), rows, cols, at, ctx};
+  const size_t bytes = moshi_panels_bytes(type, rows, cols);
+  Pack p = {moshi_cpu_alloc(bytes, true), type, rows, cols, weights, ctx};
 
   if (!p.panels)
     return MOSHI_ERROR_MEMORY;
   moshi_cpu_split(
-      moshi_cpu(d), (rows + MOSHI_PANEL - 1) / MOSHI_PANEL, 1, size, pack_some, &p);
-  *m = (MoshiMatrix){
-      .m = {.type = MOSHI_TYPE_F32, .rows = rows, .cols = cols, .data = p.panels},
+      moshi_cpu(d), (rows + MOSHI_PANEL - 1) / MOSHI_PANEL, 1, bytes, pack_some, &p);
+  *m = (MoshiMatrix){.m = {.type = type, .rows = rows, .cols = cols, .data = p.panels},
       .packed = true};
   return 0;
 }

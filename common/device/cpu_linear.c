@@ -51,8 +51,9 @@ linear_packed(MoshiCpu *cpu, const MoshiLinearOp *op, int n_out)
               .batch = op->batch,
               .steps = op->steps,
               .n_in = op->w->m.cols,
-              .panels =
-                  (const float *)op->w->m.data + (size_t)op->first_row * op->w->m.cols,
+              .type = op->w->m.type,
+              .panels = (const char *)op->w->m.data +
+                        op->first_row * moshi_rows_bytes(op->w->m.type, op->w->m.cols),
               .n_out = n_out,
               .bias = op->bias,
               .scale = op->scale,

@@ -20,7 +20,8 @@ typedef struct MoshiDevice MoshiDevice;
 /* A weight matrix [m.rows][m.cols] as the device holds it. */
 typedef struct {
   MoshiRows m;
-  bool packed; /* m.data are f32 panels (kernels.h); else row-major as in the file */
+  bool packed; /* m.data are panels of m.type, F32 or BF16 (kernels.h); else row-major
+                  as in the file */
 } MoshiMatrix;
 
 /* [batch][steps][width] f32 with strides in elements. */
@@ -104,8 +105,9 @@ typedef struct {
   /* Weights. rows_matrix may keep the host's pointers (the caller keeps the file
    * mapped); 0 or MOSHI_ERROR_MEMORY. */
   int (*rows_matrix)(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host);
-  int (*packed_matrix)(MoshiDevice *d, MoshiMatrix *m, int rows, int cols,
-      float (*at)(const void *ctx, int row, int col), const void *ctx);
+  /* Panels of `type`, F32 or BF16; calls `weights` from several threads. */
+  int (*packed_matrix)(MoshiDevice *d, MoshiMatrix *m, MoshiType type, int rows,
+      int cols, MoshiWeights weights, const void *ctx);
   void (*free_matrix)(MoshiDevice *d, MoshiMatrix *m);
 
   void (*linear)(MoshiDevice *d, const MoshiLinearOp *op);

@@ -20,6 +20,7 @@
 #include <glib.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Input rows that an output of the product sees. */
 static int
@@ -34,27 +35,36 @@ typedef struct {
 } PackContext;
 
 /* weight [out][in][kernel] */
-static float
-conv_at(const void *ctx, int row, int col)
+static void
+conv_weights(const void *ctx, int row, int col, int count, float *to)
 {
   const PackContext *p = ctx;
   const MoshiConv *c = p->conv;
-  int j = col / c->in, i = col % c->in;
-  return moshi_tensor_at(p->weight, ((size_t)row * c->in + i) * c->kernel + j);
+  for (int end = col + count, n; col < end; col += n, to += n) {
+    int j = col / c->in, i = col % c->in;
+    n = MIN(end - col, c->in - i);
+    moshi_tensor_floats(
+        p->weight, ((size_t)row * c->in + i) * c->kernel + j, c->kernel, n, to);
+  }
 }
 
 /* weight [in][out][kernel]; window rows are oldest first. */
-static float
-transposed_at(const void *ctx, int row, int col)
+static void
+transposed_weights(const void *ctx, int row, int col, int count, float *to)
 {
   const PackContext *p = ctx;
   const MoshiConv *c = p->conv;
   int r = row / c->out, o = row % c->out;
-  int age = window_rows(c) - 1 - col / c->in, i = col % c->in;
-  int j = r + age * c->stride;
-  return j < c->kernel
-             ? moshi_tensor_at(p->weight, ((size_t)i * c->out + o) * c->kernel + j)
-             : 0;
+  for (int end = col + count, n; col < end; col += n, to += n) {
+    int age = window_rows(c) - 1 - col / c->in, i = col % c->in;
+    int j = r + age * c->stride;
+    n = MIN(end - col, c->in - i);
+    if (j < c->kernel)
+      moshi_tensor_floats(p->weight, ((size_t)i * c->out + o) * c->kernel + j,
+          (size_t)c->out * c->kernel, n, to);
+    else
+      memset(to, 0, n * sizeof *to);
+  }
 }
 
 static int
@@ -62,8 +72,9 @@ pack_weight(MoshiConv *c, MoshiLoader *l, const char *name, const MoshiTensor *w
 {
   PackContext ctx = {c, weight};
   int rows = c->transposed ? c->stride * c->out : c->out;
-  if (l->device->ops->packed_matrix(l->device, &c->linear.w, rows,
-          window_rows(c) * c->in, c->transposed ? transposed_at : conv_at, &ctx))
+  if (l->device->ops->packed_matrix(l->device, &c->linear.w,
+          moshi_packed_type(l, weight), rows, window_rows(c) * c->in,
+          c->transposed ? transposed_weights : conv_weights, &ctx))
     return moshi_load_no_memory(l, name);
   return 0;
 }

@@ -149,6 +149,26 @@ moshi_tensor_at(const MoshiTensor *tensor, size_t i)
   }
 }
 
+void
+moshi_tensor_floats(
+    const MoshiTensor *tensor, size_t i, size_t stride, int count, float *to)
+{
+  if (tensor->dtype != MOSHI_DTYPE_F32) {
+    for (int n = 0; n < count; n++)
+      to[n] = moshi_tensor_at(tensor, i + n * stride);
+    return;
+  }
+  const char *from = (const char *)tensor->data + 4 * i; /* may be unaligned */
+  for (int n = 0; n < count; n++)
+    memcpy(to + n, from + 4 * stride * n, sizeof *to);
+}
+
+MoshiType
+moshi_packed_type(const MoshiLoader *l, const MoshiTensor *tensor)
+{
+  return tensor->dtype == MOSHI_DTYPE_BF16 ? MOSHI_TYPE_BF16 : l->packed;
+}
+
 const MoshiTensor *
 moshi_load_tensor(MoshiLoader *l, const char *name, int n_dims, const int64_t *dims)
 {
@@ -240,11 +260,11 @@ moshi_load_linear(
   return l->status;
 }
 
-static float
-matrix_at(const void *ctx, int row, int col)
+static void
+matrix_weights(const void *ctx, int row, int col, int count, float *to)
 {
   const MoshiTensor *t = ctx;
-  return moshi_tensor_at(t, (size_t)row * t->dims[1] + col);
+  moshi_tensor_floats(t, (size_t)row * t->dims[1] + col, 1, count, to);
 }
 
 /* A matrix of any type as a tensor of floats; NULL without memory. *owned is freed by
@@ -289,8 +309,8 @@ moshi_load_packed(
     MoshiTensor tensor;
     float *owned;
     const MoshiTensor *t = widen(&tensor, &stored.rows, &owned);
-    if (!t ||
-        l->device->ops->packed_matrix(l->device, &out->w, rows, cols, matrix_at, t))
+    if (!t || l->device->ops->packed_matrix(l->device, &out->w, moshi_packed_type(l, t),
+                  rows, cols, matrix_weights, t))
       moshi_load_no_memory(l, name);
     g_free(owned);
   }

@@ -32,6 +32,7 @@ typedef struct {
   int status;
   MoshiProgress progress; /* may be NULL */
   void *cookie;
+  MoshiType packed;   /* of packed matrices: F32, or BF16 to round them */
   size_t done, total; /* bytes; a check counts in `done` what a load will read */
 } MoshiLoader;
 
@@ -54,7 +55,7 @@ int moshi_load_vector(MoshiLoader *l, float **out, int n, const char *format, ..
 /* [rows][cols] row-major in its file's type. bias may be NULL. */
 int moshi_load_linear(MoshiLoader *l, MoshiLinear *out, int rows, int cols,
     const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* [rows][cols] as packed f32. */
+/* [rows][cols], packed. */
 int moshi_load_packed(MoshiLoader *l, MoshiLinear *out, int rows, int cols,
     const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* prefix.alpha or prefix.weight and prefix.bias. */
@@ -76,8 +77,13 @@ int moshi_load_check_shape(MoshiLoader *l, const MoshiTensor *t, const char *nam
     int n_dims, const int64_t *dims);
 /* Fails: the device has no room for a tensor. */
 int moshi_load_no_memory(MoshiLoader *l, const char *name);
+/* The type that a tensor is packed as: BF16 also where the file has no more. */
+MoshiType moshi_packed_type(const MoshiLoader *l, const MoshiTensor *tensor);
 /* Element i of a float tensor. */
 float moshi_tensor_at(const MoshiTensor *tensor, size_t i);
+/* Its elements i, i + stride, … */
+void moshi_tensor_floats(
+    const MoshiTensor *tensor, size_t i, size_t stride, int count, float *to);
 
 void moshi_linear_free(MoshiDevice *d, MoshiLinear *linear);
 void moshi_norm_free(MoshiDevice *d, MoshiNorm *norm);

@@ -53,11 +53,11 @@ typedef struct {
   int q_dim;
 } RowsContext;
 
-static float
-row_at(const void *ctx, int row, int col)
+static void
+row_weights(const void *ctx, int row, int col, int count, float *to)
 {
   const RowsContext *r = ctx;
-  return r->rows[(size_t)row * r->q_dim + col];
+  memcpy(to, r->rows + (size_t)row * r->q_dim + col, count * sizeof *to);
 }
 
 static bool
@@ -79,8 +79,8 @@ upload_search(MoshiCodebook *b, MoshiDevice *d, const float *rows, int bins, int
   RowsContext ctx = {rows, q_dim};
   float *norms = g_try_new(float, bins);
   b->half_norms = norms ? d->ops->alloc(d, bins * sizeof(float)) : NULL;
-  bool ok = b->half_norms &&
-            d->ops->packed_matrix(d, &b->search, bins, q_dim, row_at, &ctx) == 0;
+  bool ok = b->half_norms && d->ops->packed_matrix(d, &b->search, MOSHI_TYPE_F32, bins,
+                                 q_dim, row_weights, &ctx) == 0;
   for (int i = 0; ok && i < bins; i++) {
     double norm = 0;
     for (int j = 0; j < q_dim; j++)

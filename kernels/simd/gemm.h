@@ -7,9 +7,9 @@ enum {
   K_BLOCK = 256,
   TILE_ROWS = 6,
   TILE_VECTORS = V_REGISTERS * 3 / 4,
-  /* Panels that stay in the second cache together: rows then pass over all of
-   * them. In floats. */
-  CACHED_PANELS = 64 << 10,
+  /* Bytes of panels that stay in the second cache together: rows then pass over
+   * all of them. */
+  CACHED_PANELS = 256 << 10,
   /* How far ahead of its use a weight is asked for, in bytes. */
   AHEAD = 1024,
   /* Tiles of rows on one panel that share the asking for the next panel; with
@@ -107,12 +107,26 @@ static void (*const finishes[])(
 
 /* ------------------------------------------------------------------- tiles */
 
-/* `rows` by `panels`, both known to the compiler. */
-INLINE void
-tile(const MoshiGemm *g, const Rows *r, int p, int rows, int panels)
+/* Bytes of a panel's weights for one input. */
+INLINE size_t
+input_bytes(MoshiType type)
 {
-  const size_t panel_size = (size_t)MOSHI_PANEL * g->n_in;
-  const float *w = g->panels + p * panel_size;
+  return MOSHI_PANEL * (type == MOSHI_TYPE_F32 ? sizeof(float) : sizeof(uint16_t));
+}
+
+INLINE V
+load_panel(MoshiType type, const char *w)
+{
+  return type == MOSHI_TYPE_F32 ? v_load((const float *)w)
+                                : v_load_halves(w, V_WIDTH, true);
+}
+
+/* `rows` by `panels`; both and the type known to the compiler. */
+INLINE void
+tile(const MoshiGemm *g, MoshiType type, const Rows *r, int p, int rows, int panels)
+{
+  const size_t step = input_bytes(type), panel_size = step * g->n_in;
+  const char *w = (const char *)g->panels + p * panel_size;
   const char *next = r->next;
   const int vectors = PANEL_VECTORS * panels, n = rows * vectors;
   V total[TILE_VECTORS];
@@ -126,11 +140,11 @@ tile(const MoshiGemm *g, const Rows *r, int p, int rows, int panels)
       sum[i] = v_set(0);
     for (int k = k0; k < k1; k++, next += r->pace)
       for (int j = 0; j < panels; j++) {
-        const float *wk = w + j * panel_size + (size_t)k * MOSHI_PANEL;
+        const char *wk = w + j * panel_size + k * step;
         V wide[PANEL_VECTORS];
         for (int l = 0; l < PANEL_VECTORS; l++)
-          wide[l] = v_load(wk + l * V_WIDTH);
-        __builtin_prefetch(next + j * panel_size * sizeof(float));
+          wide[l] = load_panel(type, wk + l * (step / PANEL_VECTORS));
+        __builtin_prefetch(next + j * panel_size);
         for (int i = 0; i < rows; i++) {
           const V x = v_set(r->in[i][k]);
           V *s = sum + i * vectors + PANEL_VECTORS * j;
@@ -144,59 +158,65 @@ tile(const MoshiGemm *g, const Rows *r, int p, int rows, int panels)
   finishes[g->act](g, total, r, rows, vectors, p * MOSHI_PANEL);
 }
 
-#define TILE(rows, panels)                                                             \
-  static void tile_##rows##x##panels(const MoshiGemm *g, const Rows *r, int p)         \
+#define TILE(name, type, rows, panels)                                                 \
+  static void name##_##rows##x##panels(const MoshiGemm *g, const Rows *r, int p)       \
   {                                                                                    \
-    tile(g, r, p, rows, panels);                                                       \
+    tile(g, type, r, p, rows, panels);                                                 \
   }
-TILE(1, 1)
-TILE(1, 2)
-TILE(2, 1)
-TILE(2, 2)
-TILE(3, 1)
-TILE(4, 1)
-TILE(5, 1)
-TILE(6, 1)
-#if V_REGISTERS == 32
-TILE(1, 4)
-TILE(2, 4)
-TILE(3, 2)
-TILE(3, 4)
-TILE(4, 2)
-TILE(4, 4)
-TILE(5, 2)
-TILE(5, 4)
-TILE(6, 2)
-TILE(6, 4)
-#endif
+#define FEW_TILES(name, type)                                                          \
+  TILE(name, type, 1, 1)                                                               \
+  TILE(name, type, 1, 2)                                                               \
+  TILE(name, type, 2, 1)                                                               \
+  TILE(name, type, 2, 2)                                                               \
+  TILE(name, type, 3, 1)                                                               \
+  TILE(name, type, 4, 1)                                                               \
+  TILE(name, type, 5, 1)                                                               \
+  TILE(name, type, 6, 1)
+#define MORE_TILES(name, type)                                                         \
+  TILE(name, type, 1, 4)                                                               \
+  TILE(name, type, 2, 4)                                                               \
+  TILE(name, type, 3, 2)                                                               \
+  TILE(name, type, 3, 4)                                                               \
+  TILE(name, type, 4, 2)                                                               \
+  TILE(name, type, 4, 4)                                                               \
+  TILE(name, type, 5, 2)                                                               \
+  TILE(name, type, 5, 4)                                                               \
+  TILE(name, type, 6, 2)                                                               \
+  TILE(name, type, 6, 4)
 
-/* Of 1, 2 and 4 panels, as far as the sums find registers. */
+/* By rows − 1, of 1, 2 and 4 panels as far as the sums find registers. */
 enum { N_WIDTHS = 3 };
-static void (*const tiles[TILE_ROWS][N_WIDTHS])(
-    const MoshiGemm *, const Rows *, int) = {
+typedef void (*Tile)(const MoshiGemm *, const Rows *, int);
 #if V_REGISTERS == 32
-    {tile_1x1, tile_1x2, tile_1x4},
-    {tile_2x1, tile_2x2, tile_2x4},
-    {tile_3x1, tile_3x2, tile_3x4},
-    {tile_4x1, tile_4x2, tile_4x4},
-    {tile_5x1, tile_5x2, tile_5x4},
-    {tile_6x1, tile_6x2, tile_6x4},
+#define TILES(name, type)                                                              \
+  FEW_TILES(name, type)                                                                \
+  MORE_TILES(name, type)                                                               \
+  static const Tile name##_tiles[TILE_ROWS][N_WIDTHS] = {                              \
+      {name##_1x1, name##_1x2, name##_1x4}, {name##_2x1, name##_2x2, name##_2x4},      \
+      {name##_3x1, name##_3x2, name##_3x4}, {name##_4x1, name##_4x2, name##_4x4},      \
+      {name##_5x1, name##_5x2, name##_5x4}, {name##_6x1, name##_6x2, name##_6x4}};
 #else
-    {tile_1x1, tile_1x2},
-    {tile_2x1, tile_2x2},
-    {tile_3x1},
-    {tile_4x1},
-    {tile_5x1},
-    {tile_6x1},
+#define TILES(name, type)                                                              \
+  FEW_TILES(name, type)                                                                \
+  static const Tile name##_tiles[TILE_ROWS][N_WIDTHS] = {{name##_1x1, name##_1x2},     \
+      {name##_2x1, name##_2x2}, {name##_3x1}, {name##_4x1}, {name##_5x1},              \
+      {name##_6x1}};
 #endif
-};
+TILES(f32, MOSHI_TYPE_F32)
+TILES(bf16, MOSHI_TYPE_BF16)
+
+static void
+run_tile(const MoshiGemm *g, const Rows *r, int p, int rows, int width)
+{
+  (g->type == MOSHI_TYPE_F32 ? f32_tiles : bf16_tiles)[rows - 1][width](g, r, p);
+}
 
 /* The widest tile of so many rows for the panels that are left. */
 static int
 widest(int rows, int panels)
 {
   int width = N_WIDTHS - 1;
-  while (1 << width > panels || !tiles[rows - 1][width])
+  while (1 << width > panels || !f32_tiles[rows - 1][width])
     width--;
   return width;
 }
@@ -206,7 +226,7 @@ widest(int rows, int panels)
 static const char *
 panel_at(const MoshiGemm *g, int p)
 {
-  return (const char *)(g->panels + (size_t)p * MOSHI_PANEL * g->n_in);
+  return (const char *)g->panels + p * input_bytes(g->type) * g->n_in;
 }
 
 /* Rows that pass over all panels: a single tile of them, with panels from
@@ -215,13 +235,13 @@ panel_at(const MoshiGemm *g, int p)
 static void
 by_rows(const MoshiGemm *g, int r0, int rows, int p0, int p1)
 {
-  Rows r = {.pace = MOSHI_PANEL * sizeof(float)};
+  Rows r = {.pace = input_bytes(g->type)};
 
   locate(g, r0, rows, &r);
   for (int p = p0, width; p < p1; p += 1 << width) {
     width = widest(rows, p1 - p);
     r.next = panel_at(g, p) + AHEAD;
-    tiles[rows - 1][width](g, &r, p);
+    run_tile(g, &r, p, rows, width);
   }
 }
 
@@ -237,7 +257,7 @@ static void
 by_panels(const MoshiGemm *g, int r0, int r1, int p0, int p1)
 {
   const int n = (r1 - r0 + TILE_ROWS - 1) / TILE_ROWS;
-  Rows r = {.pace = n <= MOST_ASKING ? (MOSHI_PANEL * sizeof(float) + n - 1) / n : 0};
+  Rows r = {.pace = n <= MOST_ASKING ? (input_bytes(g->type) + n - 1) / n : 0};
 
   for (int p = p0, width; p < p1; p += 1 << width) {
     width = widest(TILE_ROWS, p1 - p);
@@ -245,7 +265,7 @@ by_panels(const MoshiGemm *g, int r0, int r1, int p0, int p1)
     for (int row = r0, rows; row < r1; row += rows) {
       rows = tile_rows(r1 - row);
       locate(g, row, rows, &r);
-      tiles[rows - 1][width](g, &r, p);
+      run_tile(g, &r, p, rows, width);
       r.next += r.pace * g->n_in;
     }
   }
@@ -254,7 +274,7 @@ by_panels(const MoshiGemm *g, int r0, int r1, int p0, int p1)
 static void
 tier_gemm(const MoshiGemm *g, int r0, int r1, int p0, int p1)
 {
-  const size_t weights = (size_t)(p1 - p0) * MOSHI_PANEL * g->n_in;
+  const size_t weights = (p1 - p0) * input_bytes(g->type) * g->n_in;
 
   if (r1 - r0 > TILE_ROWS && weights > CACHED_PANELS) {
     by_panels(g, r0, r1, p0, p1);

@@ -91,11 +91,11 @@ typedef struct {
   int cols;
 } Dense;
 
-static float
-dense_at(const void *ctx, int row, int col)
+static void
+dense_weights(const void *ctx, int row, int col, int count, float *to)
 {
   const Dense *dense = ctx;
-  return dense->w[(size_t)row * dense->cols + col];
+  memcpy(to, dense->w + (size_t)row * dense->cols + col, count * sizeof *to);
 }
 
 enum { OUT = 150, IN = 1100, BATCH = 5, STEPS = 3 };
@@ -143,10 +143,14 @@ test_linear(void)
   MoshiRows rows;
 
   Dense dense = {w, IN};
-  g_assert_cmpint(
-      three->ops->packed_matrix(three, &m, OUT, IN, dense_at, &dense), ==, 0);
-  check_linear(one, three, &m, x, extra);
-  three->ops->free_matrix(three, &m);
+  for (int i = 0; i < 2; i++) {
+    const MoshiType type = i ? MOSHI_TYPE_BF16 : MOSHI_TYPE_F32;
+    g_assert_cmpint(
+        three->ops->packed_matrix(three, &m, type, OUT, IN, dense_weights, &dense), ==,
+        0);
+    check_linear(one, three, &m, x, extra);
+    three->ops->free_matrix(three, &m);
+  }
   rows = (MoshiRows){.type = MOSHI_TYPE_F32, .rows = OUT, .cols = IN, .data = w};
   one->ops->rows_matrix(one, &m, &rows);
   check_linear(one, three, &m, x, extra);
