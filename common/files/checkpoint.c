@@ -10,7 +10,6 @@
 #include "../error.h"
 #include "gguf.h"
 #include "json.h"
-#include "mapped.h"
 #include "safetensors.h"
 
 #define MAX_SHARDS 1024
@@ -197,6 +196,38 @@ moshi_checkpoint_from_memory(
     return c;
   moshi_checkpoint_unref(c);
   return NULL;
+}
+
+MoshiCheckpoint *
+moshi_checkpoint_from_mapped(MoshiMapped *mapped, const char *label, MoshiError *error)
+{
+  MoshiCheckpoint *c = checkpoint_new(label);
+  g_array_append_val(c->files, *mapped);
+  if (add_image(c, mapped->data, mapped->size, label, error) == 0 &&
+      finish(c, error) == 0)
+    return c;
+  moshi_checkpoint_unref(c);
+  return NULL;
+}
+
+bool
+moshi_checkpoint_holds(const MoshiCheckpoint *c, const void *data, size_t bytes)
+{
+  for (guint i = 0; i < c->files->len; i++)
+    if (moshi_mapped_holds(&g_array_index(c->files, MoshiMapped, i), data, bytes))
+      return true;
+  return false;
+}
+
+void
+moshi_checkpoint_advise(
+    const MoshiCheckpoint *c, const void *data, size_t bytes, MoshiAdvice advice)
+{
+  for (guint i = 0; i < c->files->len; i++) {
+    const MoshiMapped *file = &g_array_index(c->files, MoshiMapped, i);
+    if (moshi_mapped_holds(file, data, bytes))
+      moshi_mapped_advise(file, data, bytes, advice);
+  }
 }
 
 /* Index of the tensor, or -1. */

@@ -7,6 +7,7 @@
 
 #include "../moshi.h"
 #include "dtype.h"
+#include "mapped.h"
 
 #define MOSHI_MAX_DIMS 8
 
@@ -50,6 +51,16 @@ const char *moshi_checkpoint_unused(const MoshiCheckpoint *checkpoint, size_t *c
  * it was opened (shrunken files would end in SIGBUS). */
 int moshi_checkpoint_verify(const MoshiCheckpoint *checkpoint, MoshiError *error);
 
+/* Whether the bytes lie in one of its mapped files. */
+bool moshi_checkpoint_holds(
+    const MoshiCheckpoint *checkpoint, const void *data, size_t bytes);
+/* Tells the system what will be done with bytes that it holds. */
+void moshi_checkpoint_advise(const MoshiCheckpoint *checkpoint, const void *data,
+    size_t bytes, MoshiAdvice advice);
+
+/* Of an image that is mapped, which it takes; label names it in errors. */
+MoshiCheckpoint *moshi_checkpoint_from_mapped(
+    MoshiMapped *mapped, const char *label, MoshiError *error);
 /* Parses one GGUF or safetensors image of `size` bytes in memory (not copied); for
  * tests and fuzzing. `label` names it in errors. */
 MoshiCheckpoint *moshi_checkpoint_from_memory(

@@ -67,6 +67,15 @@ static const struct {
     [41] = {"Q1_0", FOREIGN},
 };
 
+int
+moshi_gguf_type(MoshiDtype dtype)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS(types); i++)
+    if (types[i].name && types[i].dtype == (int)dtype)
+      return i;
+  return -1;
+}
+
 typedef struct {
   const char *label;
   const uint8_t *data;

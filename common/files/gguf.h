@@ -12,6 +12,8 @@ typedef struct {
   const char *key, *value;
 } MoshiMetadata;
 
+/* ggml's number of the type, -1: it has none. */
+int moshi_gguf_type(MoshiDtype dtype);
 bool moshi_gguf_is(const uint8_t *data, size_t size);
 /* Appends the MoshiTensor's of `data` to `tensors`, in the header's order, and its
  * MoshiMetadata to `metadata`; their strings go to `names`. label names the file in

@@ -49,29 +49,70 @@ moshi_mapped_open(
                                             : map(mapped, path, max_size, error);
   if (status < 0) {
     close(fd);
-    mapped->fd = -1;
+    *mapped = (MoshiMapped){.fd = -1};
     return status;
   }
   mapped->path = g_strdup(path);
   return 0;
 }
 
+int
+moshi_mapped_memory(MoshiMapped *mapped, size_t size, MoshiError *error)
+{
+  *mapped = (MoshiMapped){.fd = -1};
+  void *data =
+      mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED)
+    return moshi_fail(error, MOSHI_ERROR_MEMORY,
+        "no memory for %.1f GB of converted weights; use a smaller model", size / 1e9);
+  mapped->data = data;
+  mapped->size = size;
+  return 0;
+}
+
 void
 moshi_mapped_close(MoshiMapped *mapped)
 {
-  if (mapped->fd < 0)
-    return;
   if (mapped->size)
     munmap((void *)mapped->data, mapped->size);
-  close(mapped->fd);
+  if (mapped->fd >= 0)
+    close(mapped->fd);
   g_free(mapped->path);
   *mapped = (MoshiMapped){.fd = -1};
+}
+
+bool
+moshi_mapped_holds(const MoshiMapped *mapped, const void *data, size_t bytes)
+{
+  const uint8_t *at = data;
+  return at >= mapped->data && at <= mapped->data + mapped->size &&
+         bytes <= (size_t)(mapped->data + mapped->size - at);
+}
+
+void
+moshi_mapped_advise(
+    const MoshiMapped *mapped, const void *data, size_t bytes, MoshiAdvice advice)
+{
+  static const int advices[] = {
+      [MOSHI_WILL_READ] = MADV_WILLNEED,
+      [MOSHI_READ_NOW] = MADV_POPULATE_READ,
+      [MOSHI_HAVE_READ] = MADV_DONTNEED,
+  };
+  /* Memory has no file to read it from again. */
+  if (mapped->fd < 0)
+    return;
+  size_t page = sysconf(_SC_PAGESIZE);
+  size_t odd = ((const uint8_t *)data - mapped->data) % page;
+  /* Linux before 5.14 does not know READ_NOW: the first step reads them then. */
+  madvise((char *)data - odd, bytes + odd, advices[advice]);
 }
 
 int
 moshi_mapped_verify(const MoshiMapped *mapped, MoshiError *error)
 {
   struct stat now;
+  if (mapped->fd < 0)
+    return 0;
   if (fstat(mapped->fd, &now) < 0)
     return moshi_fail(
         error, MOSHI_ERROR_READ, "%s: %s", mapped->path, g_strerror(errno));
