@@ -79,6 +79,10 @@ typedef struct {
   unsigned parts;
   const char *device; /* "auto" (or NULL), "cpu", "cuda", "cuda:N" */
   int threads;        /* 0: the machine's cores */
+  /* What the language model's weights are converted to when they are loaded: "none" (or
+   * NULL), "q8", "q4". The result is kept for the next time: see $MOSHI_CACHE in
+   * docs/model-files.md. */
+  const char *quantization;
 } MoshiModelOptions;
 
 typedef struct {

@@ -11,7 +11,9 @@
 #include <sys/stat.h>
 
 #include "../error.h"
+#include "cache.h"
 #include "memory.h"
+#include "prefault.h"
 
 typedef enum { PART_ENCODER, PART_DECODER, PART_LM, N_PARTS } PartKind;
 typedef enum { PART_LOADING, PART_READY, PART_FAILED } PartState;
@@ -27,12 +29,17 @@ typedef struct {
   MoshiCheckpoint *checkpoint; /* weights may point into its mapping */
 } Part;
 
+/* Share of the progress that a conversion has, the rest is the load's. */
+#define CONVERSION_SHARE 0.9
+
 struct MoshiModel {
   gint users;
   MoshiModelInfo info;
   char codec_id[17];
   unsigned parts;
   int threads;
+  MoshiQuantization quantization;
+  MoshiConversion *conversion; /* of the language model, NULL: as its file has it */
   char *device_name;
   MoshiDevice *device;
   MoshiModelFiles files;
@@ -120,10 +127,11 @@ part_key(const MoshiModel *m, PartKind kind)
   struct stat st = {0};
   if (config)
     stat(config, &st);
-  return g_strdup_printf("%d|%s|%llu.%llu.%lld.%ld|%s|%d", kind,
+  bool converted = kind == PART_LM && m->conversion;
+  return g_strdup_printf("%d|%s|%llu.%llu.%lld.%ld|%s|%d|%d", kind,
       moshi_checkpoint_identity(m->checkpoint[kind]), (unsigned long long)st.st_dev,
       (unsigned long long)st.st_ino, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
-      m->device_name, m->threads);
+      m->device_name, m->threads, converted ? (int)m->quantization : 0);
 }
 
 /* The caller's progress over several parts, and the table's for those who wait. */
@@ -132,6 +140,7 @@ typedef struct {
   MoshiProgress progress;
   void *cookie;
   double before, share; /* of the whole */
+  double begun, phase;  /* of the part: done before this phase of it, and its share */
 } PartProgress;
 
 static int
@@ -144,33 +153,66 @@ static int
 on_progress(void *cookie, double done)
 {
   PartProgress *p = cookie;
+  done = p->begun + p->phase * done;
   g_mutex_lock(&table_lock);
   p->part->done = done;
   g_mutex_unlock(&table_lock);
   return report(p, done);
 }
 
+/* The weights as they are to be used, on the part. */
 static int
-load_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
+convert_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
 {
-  const MoshiCheckpoint *checkpoint = m->checkpoint[part->kind];
-  int status = moshi_checkpoint_verify(checkpoint, error);
-  if (!status)
-    status = moshi_memory_check(
-        m->bytes[part->kind], moshi_checkpoint_path(checkpoint), error);
-  if (status)
-    return status;
-  part->checkpoint = moshi_checkpoint_ref(m->checkpoint[part->kind]);
-  part->device = moshi_device_open(m->device_name, m->threads, error);
-  if (!part->device)
-    return error->status;
+  if (part->kind != PART_LM || !m->conversion) {
+    part->checkpoint = moshi_checkpoint_ref(m->checkpoint[part->kind]);
+    return 0;
+  }
+  p->phase = CONVERSION_SHARE;
+  part->checkpoint =
+      moshi_cache_converted(m->conversion, m->threads, on_progress, p, error);
+  p->begun = part->done;
+  p->phase = 1 - p->begun;
+  return part->checkpoint ? 0 : error->status;
+}
+
+/* Codecs are copied as they are loaded. What a language model multiplies with stays
+ * mapped, and is read here; the walk itself takes no time. */
+static int
+walk_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
+{
+  bool mapped = part->kind == PART_LM && !m->invention.source;
   MoshiLoader l = make_loader(m, part->kind, error);
+  if (part->checkpoint != m->checkpoint[part->kind]) {
+    l.checkpoint = part->checkpoint;
+    l.source = NULL;
+  }
   l.device = part->device;
-  l.progress = on_progress;
+  l.progress = mapped ? NULL : on_progress;
   l.cookie = p;
   l.total = m->bytes[part->kind];
   part->weights = walk_weights(m, part->kind, &l);
-  return l.status;
+  return l.status || !mapped
+             ? l.status
+             : moshi_prefault(part->checkpoint, m->threads, on_progress, p, error);
+}
+
+static int
+load_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
+{
+  const MoshiCheckpoint *source = m->checkpoint[part->kind];
+  p->begun = 0;
+  p->phase = 1;
+  int status = moshi_checkpoint_verify(source, error);
+  if (!status)
+    status =
+        moshi_memory_check(m->bytes[part->kind], moshi_checkpoint_path(source), error);
+  if (!status)
+    status = convert_part(m, part, p, error);
+  if (status)
+    return status;
+  part->device = moshi_device_open(m->device_name, m->threads, error);
+  return part->device ? walk_part(m, part, p, error) : error->status;
 }
 
 /* Waits for a part that somebody else loads; returns whether it is ready. The reference
@@ -307,6 +349,14 @@ open_lm(MoshiModel *m, MoshiError *error)
   if (unused)
     moshi_log(MOSHI_LOG_WARNING, "%s: %zu tensors are not used, the first is \"%s\"",
         m->files.lm, n_unused, unused);
+  if (m->quantization != MOSHI_QUANTIZATION_NONE) {
+    MoshiLoader l = make_loader(m, PART_LM, error);
+    status = moshi_conversion_new(&m->conversion, &l, c, m->quantization, error);
+    if (status)
+      return status;
+    if (m->conversion)
+      m->bytes[PART_LM] = moshi_conversion_bytes(m->conversion);
+  }
   if (m->files.tokenizer) {
     m->tokenizer = moshi_tokenizer_open(m->files.tokenizer, c->text_card, error);
     if (!m->tokenizer)
@@ -346,7 +396,7 @@ invent_files(MoshiModel *m, MoshiError *error)
 }
 
 static int
-open_model(MoshiModel *m, const char *name, MoshiError *error)
+open_model(MoshiModel *m, const MoshiModelOptions *options, MoshiError *error)
 {
   unsigned all =
       MOSHI_PART_ENCODER | MOSHI_PART_DECODER | MOSHI_PART_LM | MOSHI_PART_TEXT;
@@ -356,13 +406,16 @@ open_model(MoshiModel *m, const char *name, MoshiError *error)
   if (m->threads < 0 || m->threads > 1024)
     return moshi_fail(
         error, MOSHI_ERROR_ARGUMENT, "threads is %d; 0 to 1024 can be had", m->threads);
+  int status = moshi_quantization_parse(&m->quantization, options->quantization, error);
+  if (status)
+    return status;
   m->device = moshi_device_open(m->device_name, m->threads, error);
   if (!m->device)
     return error->status;
   mimi_config_default(&m->mimi_config);
-  int status = m->invention.source
-                   ? invent_files(m, error)
-                   : moshi_model_files_find(&m->files, name, m->parts, error);
+  status = m->invention.source
+               ? invent_files(m, error)
+               : moshi_model_files_find(&m->files, options->model, m->parts, error);
   if (!status && (wants(m, PART_ENCODER) || wants(m, PART_DECODER)))
     status = open_mimi(m, error);
   if (!status && wants(m, PART_LM))
@@ -387,7 +440,7 @@ moshi_model_invent(const MoshiModelOptions *options, const MoshiInvention *inven
   m->device_name = g_strdup(options->device ? options->device : "auto");
   m->invention = *invention;
   g_mutex_init(&m->loading);
-  if (open_model(m, options->model, error ? error : &own))
+  if (open_model(m, options, error ? error : &own))
     g_clear_pointer(&m, moshi_model_unref);
   return m;
 }
@@ -414,6 +467,7 @@ moshi_model_unref(MoshiModel *model)
     part_unref(model->part[kind]);
     moshi_checkpoint_unref(model->checkpoint[kind]);
   }
+  moshi_conversion_free(model->conversion);
   moshi_tokenizer_free(model->tokenizer);
   moshi_model_files_clear(&model->files);
   moshi_device_close(model->device);

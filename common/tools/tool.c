@@ -17,7 +17,8 @@ tool_add_model_options(GOptionGroup *group, ToolModelOptions *options)
       {"threads", 't', 0, G_OPTION_ARG_INT, &options->threads,
           "Threads of the CPU (default: one for each core)", "N"},
       {"quantization", 'q', 0, G_OPTION_ARG_STRING, &options->quantization,
-          "Convert the weights while loading: none (default)", "none"},
+          "Convert the language model's weights to none (default), q8 or q4",
+          "QUANTIZATION"},
       {NULL}};
   g_option_group_add_entries(group, entries);
 }
@@ -30,26 +31,14 @@ tool_model_options_clear(ToolModelOptions *options)
   g_free(options->quantization);
 }
 
-int
-tool_check_quantization(const char *quantization, MoshiError *error)
-{
-  if (!quantization || !strcmp(quantization, "none"))
-    return MOSHI_OK;
-  return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
-      "--quantization %s is not available; this version runs weights as they are in "
-      "the file (none)",
-      quantization);
-}
-
 MoshiModel *
 tool_load_model(const ToolModelOptions *options, unsigned parts, MoshiError *error)
 {
-  if (tool_check_quantization(options->quantization, error))
-    return NULL;
   const MoshiModelOptions open = {.model = options->model,
       .parts = parts,
       .device = options->device,
-      .threads = options->threads};
+      .threads = options->threads,
+      .quantization = options->quantization};
   MoshiModel *model = moshi_model_open(&open, error);
   if (model && moshi_model_load(model, NULL, NULL, error)) {
     moshi_model_unref(model);

@@ -15,8 +15,6 @@ typedef struct {
 /* --model, --device, --threads and --quantization. */
 void tool_add_model_options(GOptionGroup *group, ToolModelOptions *options);
 void tool_model_options_clear(ToolModelOptions *options);
-/* What the library does not offer is refused, not ignored. NULL is none. */
-int tool_check_quantization(const char *quantization, MoshiError *error);
 /* Finds, checks and loads. */
 MoshiModel *tool_load_model(
     const ToolModelOptions *options, unsigned parts, MoshiError *error);

@@ -633,19 +633,17 @@ test_controlled (void)
 typedef struct
 {
   const gchar *name;
-  const gchar *checkpoint, *property, *value;
+  const gchar *checkpoint;
   gboolean resource;            /* domain */
   gint code;
   const gchar *message;
 } Wrong;
 
 static const Wrong wrongs[] = {
-  {"missing", "no-such-model", NULL, NULL, TRUE, GST_RESOURCE_ERROR_NOT_FOUND,
+  {"missing", "no-such-model", TRUE, GST_RESOURCE_ERROR_NOT_FOUND,
       "no-such-model"},
-  {"tts", "tts-mini", NULL, NULL, FALSE, GST_LIBRARY_ERROR_SETTINGS,
+  {"tts", "tts-mini", FALSE, GST_LIBRARY_ERROR_SETTINGS,
       "does not listen"},
-  {"quantization", "lm-mini", "quantization", "q8", TRUE,
-      GST_RESOURCE_ERROR_SETTINGS, "quantization=q8 is not available"},
 };
 
 static void
@@ -654,8 +652,6 @@ test_wrong_ready (gconstpointer data)
   const Wrong *w = data;
   GstElement *element = make_element (w->checkpoint);
 
-  if (w->property)
-    gst_util_set_object_arg (G_OBJECT (element), w->property, w->value);
   g_assert_cmpint (gst_element_set_state (element, GST_STATE_READY), ==,
       GST_STATE_CHANGE_FAILURE);
   check_error (element, w->resource ? GST_RESOURCE_ERROR : GST_LIBRARY_ERROR,

@@ -24,8 +24,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_EXPECT(begin >= data && begin + t->bytes <= data + size);
     FUZZ_EXPECT(moshi_checkpoint_find(c, t->name) == t);
     FUZZ_EXPECT(t->n_dims <= 4);
-    FUZZ_EXPECT(!t->n_dims ||
-                t->dims[t->n_dims - 1] % moshi_dtype_block(t->dtype) == 0);
+    FUZZ_EXPECT(
+        !t->n_dims || t->dims[t->n_dims - 1] % moshi_dtype_block(t->dtype) == 0);
     total += t->bytes;
   }
   FUZZ_EXPECT(total == moshi_checkpoint_bytes(c) && total <= size);
