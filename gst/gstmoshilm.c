@@ -111,26 +111,6 @@ GST_ELEMENT_REGISTER_DEFINE (moshilm, "moshilm", GST_RANK_NONE,
 
 /* ------------------------------------------------------------------ states */
 
-/* Settings that no model of this version can fulfil, or that do not fit the
- * model that was opened. */
-static gboolean
-check_settings (GstMoshiLm * self)
-{
-  GstMoshiQuantization quantization;
-
-  GST_OBJECT_LOCK (self);
-  quantization = self->settings.quantization;
-  GST_OBJECT_UNLOCK (self);
-  if (quantization == GST_MOSHI_QUANTIZATION_NONE)
-    return TRUE;
-
-  GST_ELEMENT_ERROR (self, RESOURCE, SETTINGS,
-      ("quantization=%s is not available in this version; use "
-          "quantization=none.",
-          quantization == GST_MOSHI_QUANTIZATION_Q8 ? "q8" : "q4"), (NULL));
-  return FALSE;
-}
-
 static gboolean
 check_model (GstMoshiLm * self)
 {
@@ -195,8 +175,6 @@ gst_moshi_lm_change_state (GstElement * element, GstStateChange transition)
       transition == GST_STATE_CHANGE_READY_TO_PAUSED;
   GstStateChangeReturn ret = GST_STATE_CHANGE_FAILURE;
 
-  if (rising && !check_settings (self))
-    return ret;
   if (!gst_moshi_model_before_change (&self->model, transition))
     return ret;
   if (rising && !check_model (self))

@@ -48,6 +48,16 @@ gst_moshi_model_init (GstMoshiModel * self, GstElement * element, guint parts)
   g_cond_init (&self->cond);
 }
 
+void
+gst_moshi_model_set_quantization (GstMoshiModel * self,
+    const gchar * quantization)
+{
+  g_mutex_lock (&self->lock);
+  self->changed |= g_strcmp0 (self->quantization, quantization) != 0;
+  self->quantization = quantization;
+  g_mutex_unlock (&self->lock);
+}
+
 gboolean
 gst_moshi_model_set_property (GstMoshiModel * self, guint id,
     const GValue * value)
@@ -259,6 +269,7 @@ open_model (GstMoshiModel * self)
   options.device = device = g_strdup (self->device);
   options.threads = self->threads;
   options.parts = self->parts;
+  options.quantization = self->quantization;
   self->changed = FALSE;
   g_mutex_unlock (&self->lock);
 

@@ -39,6 +39,7 @@ typedef struct
   GCond cond;
   gchar *path, *device;         /* properties */
   guint threads;
+  const gchar *quantization;    /* not owned */
   gboolean changed;             /* a property since the model was opened */
   MoshiModel *model;
   GstMoshiModelState state;
@@ -54,6 +55,9 @@ void gst_moshi_model_install_properties (GObjectClass * klass);
 void gst_moshi_model_init (GstMoshiModel * self, GstElement * element,
     guint parts);
 void gst_moshi_model_clear (GstMoshiModel * self);
+/* Of a language model, as in MoshiModelOptions; a string that stays. */
+void gst_moshi_model_set_quantization (GstMoshiModel * self,
+    const gchar * quantization);
 /* FALSE when the property is not one of the model's. */
 gboolean gst_moshi_model_set_property (GstMoshiModel * self, guint id,
     const GValue * value);

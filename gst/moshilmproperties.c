@@ -50,21 +50,22 @@ gst_moshi_text_mode_get_type (void)
   return type;
 }
 
+static const GEnumValue quantizations[] = {
+  {GST_MOSHI_QUANTIZATION_NONE, "As in the file", "none"},
+  {GST_MOSHI_QUANTIZATION_Q8, "8 bits a weight", "q8"},
+  {GST_MOSHI_QUANTIZATION_Q4, "4 bits a weight", "q4"},
+  {0, NULL, NULL}
+};
+
 #define GST_TYPE_MOSHI_QUANTIZATION (gst_moshi_quantization_get_type ())
 static GType
 gst_moshi_quantization_get_type (void)
 {
   static gsize type = 0;
-  static const GEnumValue values[] = {
-    {GST_MOSHI_QUANTIZATION_NONE, "As in the file", "none"},
-    {GST_MOSHI_QUANTIZATION_Q8, "8 bits a weight", "q8"},
-    {GST_MOSHI_QUANTIZATION_Q4, "4 bits a weight", "q4"},
-    {0, NULL, NULL}
-  };
 
   if (g_once_init_enter (&type))
     g_once_init_leave (&type, g_enum_register_static ("GstMoshiQuantization",
-            values));
+            quantizations));
   return type;
 }
 
@@ -121,6 +122,9 @@ moshi_lm_set_property (GObject * object, guint id, const GValue * value,
       break;
     case PROP_QUANTIZATION:
       s->quantization = g_value_get_enum (value);
+      /* The library calls them as we do. */
+      gst_moshi_model_set_quantization (&self->model,
+          quantizations[s->quantization].value_nick);
       break;
     case PROP_CONDITION:
       g_free (s->condition);
@@ -364,14 +368,19 @@ install_model_use (GObjectClass * klass)
   /**
    * GstMoshiLm:quantization:
    *
-   * What weights are converted to when they are loaded.
+   * What the model's weights are converted to when they are loaded: a
+   * conversation needs a half (q8) or a quarter (q4) of the memory and time of
+   * bf16 weights. The result is kept in the directory that MOSHI_CACHE names,
+   * so that only the first load takes long; an empty MOSHI_CACHE keeps
+   * nothing. A file that is quantized already is taken as it is.
    *
    * Since: 0.1
    */
   g_object_class_install_property (klass, PROP_QUANTIZATION,
       g_param_spec_enum ("quantization", "Quantization",
-          "What weights are converted to when they are loaded. This version "
-          "has none and refuses the others",
+          "What weights are converted to when they are loaded. The result is "
+          "kept in the directory MOSHI_CACHE (default: ~/.cache/gst-moshi; "
+          "empty: not kept)",
           GST_TYPE_MOSHI_QUANTIZATION, GST_MOSHI_QUANTIZATION_NONE, flags));
   /**
    * GstMoshiLm:condition:
