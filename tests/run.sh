@@ -38,7 +38,8 @@ END
 }
 
 packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 python3-numpy
-  libglib2.0-dev libjson-glib-dev libgstreamer1.0-dev
+  libglib2.0-dev libjson-glib-dev libgstreamer1.0-dev libsoup-3.0-dev
+  libogg-dev libgnutls28-dev glib-networking
   libgstreamer-plugins-base1.0-dev gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good
   gstreamer1.0-plugins-bad"
