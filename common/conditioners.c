@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "error.h"
-#include "nn/transformer.h"
+#include "nn/positions.h"
 
 /* Of one tensor condition: an hour of frames. */
 #define MAX_LENGTH 45000

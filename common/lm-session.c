@@ -25,6 +25,18 @@ moshi_session_options_init(MoshiSessionOptions *options, const MoshiModel *model
       .cfg_coef = c && c->n_conditioners ? c->cfg_coef : 1};
 }
 
+static const char *const kv_types[MOSHI_N_KVS] = {"f32", "bf16", "int8"};
+
+/* -1: there is no such type. */
+static int
+find_kv(const char *name)
+{
+  for (int i = 0; name && i < MOSHI_N_KVS; i++)
+    if (!strcmp(name, kv_types[i]))
+      return i;
+  return name ? -1 : MOSHI_KV_F32;
+}
+
 static int
 check_options(
     const MoshiLmConfig *c, const MoshiSessionOptions *options, MoshiError *error)
@@ -36,6 +48,10 @@ check_options(
     return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
         "context is %d; the model has 1 to %d, and 0 means all", options->context,
         c->main.context);
+  if (find_kv(options->kv_type) < 0)
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+        "kv-type is \"%s\"; keys and values can be kept as f32, bf16 or int8",
+        options->kv_type);
   if (!(options->cfg_coef >= -1000 && options->cfg_coef <= 1000))
     return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
         "cfg_coef is %g; it lies between -1000 and 1000, and 1 means none",
@@ -57,6 +73,7 @@ make_host(MoshiSession *s, const MoshiSessionOptions *options, MoshiError *error
   s->sampling = g_new0(MoshiSampling, batch);
   s->draws_made = g_new0(uint64_t, batch);
   s->slots = g_new0(int, batch * s->branches);
+  moshi_embedding_scratch_init(&s->embedding, batch * s->branches);
   s->input = g_try_malloc_n(batch, moshi_lm_input_width(c) * sizeof(int32_t));
   s->generated = g_try_malloc_n(batch, own * sizeof(int32_t));
   s->draws = g_try_malloc_n(batch, own * sizeof(MoshiDraw));
@@ -78,57 +95,69 @@ make_host(MoshiSession *s, const MoshiSessionOptions *options, MoshiError *error
 /* On the CPU memory is promised before it is there; what would later end the
  * process is refused now. */
 static int
-check_memory(const MoshiSession *s, int context, MoshiError *error)
+check_memory(const MoshiSession *s, int context, size_t bytes, MoshiError *error)
 {
-  size_t bytes = moshi_transformer_cache_bytes(
-      &s->w->config.main, s->batch * s->branches, context);
   uint64_t available = moshi_memory_available();
   if (strcmp(s->d->ops->name, "cpu") || bytes <= available)
     return 0;
   return moshi_fail(error, MOSHI_ERROR_MEMORY,
       "the attention of %d streams over %d steps needs %.1f GB of memory and %.1f GB "
-      "can be had; lower \"context\" or the number of streams",
-      s->batch, context, bytes / 1e9, available / 1e9);
+      "can be had; lower \"context\" or the number of streams%s",
+      s->batch, context, bytes / 1e9, available / 1e9,
+      s->main.kv == MOSHI_KV_F32 ? ", or take \"kv-type\" bf16 or int8" : "");
+}
+
+/* All that a step works in, in one block. */
+static void
+place(MoshiSession *s, void *memory, size_t *used)
+{
+  const MoshiLmConfig *c = &s->w->config;
+  size_t batch = s->batch, rows = batch * s->branches, f = sizeof(float);
+  int own = 1 + c->dep_q, dim = c->main.dim, depth = c->dep_q ? c->depth.dim : 0;
+  int heads = c->extra_heads * c->extra_head_size;
+  int widest = MAX(MAX(c->text_card_out, c->card), heads);
+  moshi_transformer_state_place(&s->main, &s->w->main, memory, used);
+  if (c->dep_q)
+    moshi_transformer_state_place(&s->depth, &s->w->depth, memory, used);
+  moshi_embedding_scratch_place(&s->embedding, rows, MAX(dim, depth), memory, used);
+  s->d_input = moshi_place(memory, used, batch * moshi_lm_input_width(c) * f);
+  s->d_generated = moshi_place(memory, used, batch * own * sizeof(int32_t));
+  s->x = moshi_place(memory, used, rows * dim * f);
+  s->z = moshi_place(memory, used, rows * depth * f);
+  s->logits = moshi_place(memory, used, rows * widest * f);
+  s->text_logits = moshi_place(memory, used, batch * c->text_card_out * f);
+  s->audio_logits = moshi_place(memory, used, batch * c->dep_q * c->card * f);
+  s->heads = moshi_place(memory, used, batch * heads * f);
 }
 
 static int
-make_device(MoshiSession *s, int context, MoshiError *error)
+make_device(MoshiSession *s, int context, MoshiKv kv, MoshiError *error)
 {
   const MoshiLmConfig *c = &s->w->config;
   MoshiDevice *d = s->d;
-  size_t batch = s->batch, rows = batch * s->branches, f = sizeof(float);
-  int status = check_memory(s, context, error);
-  if (!status)
-    status =
-        moshi_transformer_state_init(&s->main, &s->w->main, d, rows, 1, context, error);
+  int rows = s->batch * s->branches;
+  size_t used = 0;
+  int status =
+      moshi_transformer_state_plan(&s->main, &s->w->main, rows, 1, context, kv, error);
   if (!status && c->dep_q)
-    status = moshi_transformer_state_init(
-        &s->depth, &s->w->depth, d, rows, 1, c->dep_q, error);
-  if (!status)
-    status = moshi_embedding_scratch_init(
-        &s->embedding, d, rows, MAX(c->main.dim, c->dep_q ? c->depth.dim : 0), error);
+    status = moshi_transformer_state_plan(
+        &s->depth, &s->w->depth, rows, 1, c->dep_q, MOSHI_KV_F32, error);
   if (status)
     return status;
-  s->d_input = d->ops->alloc(d, batch * moshi_lm_input_width(c) * sizeof(int32_t));
-  s->d_generated = d->ops->alloc(d, batch * (1 + c->dep_q) * sizeof(int32_t));
-  s->x = d->ops->alloc(d, rows * c->main.dim * f);
-  int widest = MAX(MAX(c->text_card_out, c->card), c->extra_heads * c->extra_head_size);
-  s->logits = d->ops->alloc(d, rows * widest * f);
-  s->text_logits = d->ops->alloc(d, batch * c->text_card_out * f);
-  bool ok = s->d_input && s->d_generated && s->x && s->logits && s->text_logits;
-  if (c->dep_q) {
-    s->z = d->ops->alloc(d, rows * c->depth.dim * f);
-    s->audio_logits = d->ops->alloc(d, batch * c->dep_q * c->card * f);
-    ok = ok && s->z && s->audio_logits;
-  }
-  if (c->extra_heads) {
-    s->heads = d->ops->alloc(d, batch * c->extra_heads * c->extra_head_size * f);
-    ok = ok && s->heads;
-  }
-  return ok ? 0
-            : moshi_fail(error, MOSHI_ERROR_MEMORY,
-                  "no memory on %s for a session of %d streams; take fewer",
-                  d->description, s->batch);
+  place(s, NULL, &used);
+  status = check_memory(s, context, used, error);
+  if (status)
+    return status;
+  s->memory = used < SIZE_MAX ? d->ops->alloc(d, used) : NULL;
+  if (!s->memory)
+    return moshi_fail(error, MOSHI_ERROR_MEMORY,
+        "no memory on %s for a session of %d streams (%.1f MB); take fewer, or a "
+        "smaller \"context\"",
+        d->description, s->batch, used / 1e6);
+  s->memory_bytes = used;
+  used = 0;
+  place(s, s->memory, &used);
+  return 0;
 }
 
 /* The conditions are the same in all slots. */
@@ -172,8 +201,9 @@ make(MoshiSession *s, const MoshiSessionOptions *options, MoshiError *error)
 {
   int status = make_host(s, options, error);
   if (!status)
-    status = make_device(
-        s, options->context ? options->context : s->w->config.main.context, error);
+    status = make_device(s,
+        options->context ? options->context : s->w->config.main.context,
+        find_kv(options->kv_type), error);
   for (int b = 0; b < s->branches && !status; b++)
     status = make_conditions(s, options, b, error);
   return status;
@@ -208,17 +238,16 @@ moshi_session_free(MoshiSession *s)
 {
   if (!s)
     return;
-  void *device[] = {s->d_input, s->d_generated, s->x, s->z, s->logits, s->condition[0],
-      s->condition[1], s->text_logits, s->audio_logits, s->heads};
   void *host[] = {s->sampling, s->draws_made, s->slots, s->input, s->generated,
       s->draws, s->text_host, s->audio_host, s->heads_host};
-  for (size_t i = 0; i < G_N_ELEMENTS(device); i++)
-    s->d->ops->free(s->d, device[i]);
+  s->d->ops->free(s->d, s->memory);
+  s->d->ops->free(s->d, s->condition[0]);
+  s->d->ops->free(s->d, s->condition[1]);
   for (size_t i = 0; i < G_N_ELEMENTS(host); i++)
     g_free(host[i]);
   moshi_transformer_state_free(&s->main, s->d);
   moshi_transformer_state_free(&s->depth, s->d);
-  moshi_embedding_scratch_free(&s->embedding, s->d);
+  moshi_embedding_scratch_clear(&s->embedding);
   moshi_lm_tokens_free(&s->tokens);
   moshi_model_unref(s->model);
   g_free(s);

@@ -26,7 +26,9 @@ struct MoshiSession {
   MoshiDraw *draws;   /* [1 + dep_q][batch], of the running slots */
   float *text_host, *audio_host, *heads_host; /* what the accessors return */
 
-  /* Device. */
+  /* Device: all but the conditions lie in `memory`. */
+  void *memory;
+  size_t memory_bytes;
   MoshiTransformerState main, depth;
   MoshiEmbeddingScratch embedding;
   int32_t *d_input, *d_generated;

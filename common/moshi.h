@@ -194,6 +194,9 @@ typedef struct {
   const MoshiCondition *conditions;
   int n_conditions;
   float cfg_coef; /* 1: no classifier-free guidance; else the work doubles */
+  /* How keys and values are kept: "f32" (or NULL), "bf16" (half the memory) or
+   * "int8" (a quarter; a scale for each key and value of a head). */
+  const char *kv_type;
 } MoshiSessionOptions;
 
 /* batch 1, the model's own sampling with seed 0, no conditions. */

@@ -166,8 +166,10 @@ static const Case cases[] = {
     {"act_tanh", 1, 16384, 0, MOSHI_ACT_TANH},
     {"add", 1, 16384, 0},
     {"mul", 1, 16384, 0},
-    {"attention", 1, 64, 250},
-    {"attention", 1, 128, 750},
+    {"attention_f32", 1, 64, 250},
+    {"attention_f32", 1, 128, 3000},
+    {"attention_bf16", 1, 128, 3000},
+    {"attention_i8", 1, 128, 3000},
     {"argmin", 1, 2048, 0},
     {"softmax_exp", 1, 2048, 0},
 };
@@ -217,13 +219,25 @@ run_matvec(Bench *b, const Case *c)
   b->k->matvec[type](b->y, c->n, &w, b->x, c->k, 0, c->n, c->m);
 }
 
+static MoshiKv
+kept_as(const Case *c)
+{
+  return strstr(c->kernel, "bf16")  ? MOSHI_KV_BF16
+         : strstr(c->kernel, "i8") ? MOSHI_KV_I8
+                                   : MOSHI_KV_F32;
+}
+
 static void
 run_attention(Bench *b, const Case *c)
 {
-  const float *kv = weights(b, 2 * (size_t)c->n * c->k);
-  b->k->attention(&(MoshiAttention){.q = b->x,
-      .k = kv,
-      .v = kv + (size_t)c->n * c->k,
+  const MoshiKv kv = kept_as(c);
+  const size_t bytes = (size_t)c->n * c->k * moshi_kv_size(kv);
+  const char *ring = (const char *)weights(b, bytes / 2);
+  b->k->attention[kv](&(MoshiAttention){.q = b->x,
+      .k = ring,
+      .v = ring + bytes,
+      .k_scales = b->x,
+      .v_scales = b->x,
       .stride = c->n,
       .d = c->n,
       .capacity = c->k,
@@ -240,7 +254,7 @@ run_case(Bench *b, const Case *c)
     run_gemm(b, c);
   else if (!strncmp(c->kernel, "matvec", 6))
     run_matvec(b, c);
-  else if (!strcmp(c->kernel, "attention"))
+  else if (!strncmp(c->kernel, "attention", 9))
     run_attention(b, c);
   else if (!strcmp(c->kernel, "rms_norm"))
     b->k->rms_norm(b->y, b->x, b->store, c->n, 1e-8f);
@@ -266,7 +280,7 @@ bytes_of(const Case *c)
   if (!strncmp(c->kernel, "matvec", 6))
     return (double)c->n * moshi_rows_bytes(stored_as(c), c->k) +
            4.0 * c->m * (c->n + c->k);
-  return c->k ? 8.0 * c->n * c->k : 8.0 * c->n;
+  return c->k ? 2.0 * moshi_kv_size(kept_as(c)) * c->n * c->k : 8.0 * c->n;
 }
 
 /* ---------------------------------------------------------------- results */

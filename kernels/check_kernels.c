@@ -363,15 +363,76 @@ layer_norm_round(Check *c)
 
 /* -------------------------------------------------------------- attention */
 
+typedef struct {
+  char *rows;
+  float *scales;
+} Ring;
+
+static Ring
+empty_ring(Check *c, MoshiKv kv, const MoshiAttention *a)
+{
+  const size_t elements = a->stride * (a->capacity - 1) + a->d;
+  return (Ring){check_input_bytes(c, elements * moshi_kv_size(kv), moshi_kv_size(kv)),
+      check_input(c, a->capacity)};
+}
+
+static float
+kept(MoshiKv kv, const char *row, float scale, int i)
+{
+  if (kv == MOSHI_KV_I8)
+    return scale * ((const int8_t *)row)[i];
+  if (kv == MOSHI_KV_BF16)
+    return moshi_bf16_to_f32(((const uint16_t *)row)[i]);
+  return ((const float *)row)[i];
+}
+
+/* Fills a ring; what comes back is off by half a step of the type: 2^-9 of a bf16,
+ * of an int8 half its scale, besides the roundings of x/scale. */
+static void
+fill_ring(Check *c, MoshiKv kv, const MoshiAttention *a, const Ring *ring, Data data,
+    double *largest)
+{
+  float x[MOSHI_MAX_HEAD_DIM];
+
+  for (int j = 0; j < a->capacity; j++) {
+    char *row = ring->rows + j * a->stride * moshi_kv_size(kv);
+    float *scale = ring->scales + j;
+    check_fill(c, x, a->d, data);
+    moshi_kv_store(kv, row, scale, x, a->d);
+    for (int i = 0; i < a->d; i++) {
+      const double step = kv == MOSHI_KV_I8     ? *scale * (0.5 + 254 * EPS)
+                          : kv == MOSHI_KV_BF16 ? fabsf(x[i]) * 0x1p-9
+                                                : 0;
+      *largest = fmax(*largest, fabsf(kept(kv, row, *scale, i)));
+      if (!check_near(c, i, kept(kv, row, *scale, i), x[i], step + 127 * TINY))
+        return;
+    }
+  }
+}
+
+/* The rows of `from`, where the first key lies, put where it shall lie. */
+static void
+turn_ring(MoshiKv kv, const MoshiAttention *a, const Ring *from, const Ring *to,
+    int first)
+{
+  const size_t size = moshi_kv_size(kv);
+  for (int j = 0; j < a->count; j++) {
+    const int old = (a->first + j) % a->capacity, new = (first + j) % a->capacity;
+    memcpy(to->rows + new * a->stride * size, from->rows + old * a->stride * size,
+        a->d * size);
+    to->scales[new] = from->scales[old];
+  }
+}
+
 /* A score's error, d roundings of Σ|q·k|, is the relative error of its weight; the
  * sums over keys add count roundings of values of at most max|v|. */
 static void
-attention_round(Check *c)
+attention_round(Check *c, MoshiKv kv)
 {
   MoshiAttention a = {.d = check_size(c, 130), .capacity = check_size(c, 400)};
   const Data data = check_below(c, 2) ? DATA_UNIT : DATA_TINY;
   float *want = check_output(c, a.d), *out = check_output(c, a.d);
-  double scores = 0, values = 0;
+  double scores = 0, keys = 0, values = 0;
 
   a.stride = a.d + check_below(c, 5);
   a.count = 1 + check_below(c, a.capacity);
@@ -379,46 +440,54 @@ attention_round(Check *c)
   a.scale = 1 / sqrtf((float)a.d);
   snprintf(c->what, sizeof c->what, "d %d, %d of %d keys from %d, %s data", a.d,
       a.count, a.capacity, a.first, check_data_names[data]);
-  const size_t size = a.stride * (a.capacity - 1) + a.d;
-  float *q = check_vector(c, a.d, data), *k = check_vector(c, size, data),
-        *v = check_vector(c, size, data);
+  float *q = check_vector(c, a.d, data);
+  const Ring k = empty_ring(c, kv, &a), v = empty_ring(c, kv, &a);
+  fill_ring(c, kv, &a, &k, data, &keys);
+  fill_ring(c, kv, &a, &v, data, &values);
   if (data == DATA_UNIT && check_below(c, 2)) /* one key that takes all */
     for (int i = 0; i < a.d; i++)
       q[i] *= 50;
-  a.q = q;
-  a.k = k;
-  a.v = v;
   for (int i = 0; i < a.d; i++)
-    scores += fabs(q[i]);
-  for (size_t i = 0; i < size; i++)
-    values = fmax(values, fabs(v[i]));
+    scores += fabs(q[i]) * fmax(keys, 1);
+  a.q = q;
+  a.k = k.rows;
+  a.v = v.rows;
+  a.k_scales = k.scales;
+  a.v_scales = v.scales;
 
   a.out = want;
-  c->ref->attention(&a);
+  c->ref->attention[kv](&a);
   a.out = out;
-  c->tier->attention(&a);
+  c->tier->attention[kv](&a);
   const double tolerance =
-      (2 * (a.d + 4) * scores * a.scale + a.count + 16) * EPS * values + TINY;
+      (2 * (a.d + 6) * scores * a.scale + a.count + 18) * EPS * values + TINY;
   for (int i = 0; i < a.d; i++)
     if (!check_near(c, i, out[i], want[i], tolerance))
       return;
 
   /* The same keys elsewhere in a ring. */
-  float *k2 = check_input(c, size), *v2 = check_input(c, size);
+  const Ring k2 = empty_ring(c, kv, &a), v2 = empty_ring(c, kv, &a);
   const int first = check_below(c, a.capacity);
-  for (int j = 0; j < a.count; j++) {
-    const size_t from = (a.first + j) % a.capacity * a.stride;
-    const size_t to = (first + j) % a.capacity * a.stride;
-    memcpy(k2 + to, k + from, a.d * sizeof *k);
-    memcpy(v2 + to, v + from, a.d * sizeof *v);
-  }
+  turn_ring(kv, &a, &k, &k2, first);
+  turn_ring(kv, &a, &v, &v2, first);
   a.first = first;
-  a.k = k2;
-  a.v = v2;
+  a.k = k2.rows;
+  a.v = v2.rows;
+  a.k_scales = k2.scales;
+  a.v_scales = v2.scales;
   a.out = q; /* in place, too */
-  c->tier->attention(&a);
+  c->tier->attention[kv](&a);
   check_same(c, "turned ring, in place", q, out, a.d);
 }
+
+#define ATTENTION_ROUND(name, kv)                                                      \
+  static void attention_##name##_round(Check *c)                                       \
+  {                                                                                    \
+    attention_round(c, kv);                                                            \
+  }
+ATTENTION_ROUND(f32, MOSHI_KV_F32)
+ATTENTION_ROUND(bf16, MOSHI_KV_BF16)
+ATTENTION_ROUND(i8, MOSHI_KV_I8)
 
 /* ------------------------------------------------------------- reductions */
 
@@ -532,7 +601,9 @@ const CheckKernel check_kernels[] = {
     {"add", add_round},
     {"rope", rope_round},
     {"rope_halves", rope_halves_round},
-    {"attention", attention_round},
+    {"attention_f32", attention_f32_round},
+    {"attention_bf16", attention_bf16_round},
+    {"attention_i8", attention_i8_round},
     {"argmin", argmin_round},
     {"argmax", argmax_round},
     {"softmax_exp", softmax_exp_round},

@@ -93,6 +93,14 @@ typedef struct {
   size_t out_batch, out_step;
 } MoshiGemm;
 
+/* How a ring keeps keys and values. */
+typedef enum {
+  MOSHI_KV_F32,
+  MOSHI_KV_BF16,
+  MOSHI_KV_I8, /* int8 and an f32 scale a row: x = scale·q, scale = max|x|/127 */
+  MOSHI_N_KVS
+} MoshiKv;
+
 /* One query of attention over a ring of keys and values of one head.
  * Keys are [capacity][stride] rows of d; the keys first, first+1, … (mod
  * capacity), count ≥ 1 of them, are attended to in that order:
@@ -100,7 +108,8 @@ typedef struct {
  * out may equal q. */
 typedef struct {
   const float *q;
-  const float *k, *v;
+  const void *k, *v;
+  const float *k_scales, *v_scales; /* I8: [capacity] */
   size_t stride; /* elements from one ring entry to the next */
   int d, capacity, first, count;
   float scale;
@@ -136,7 +145,8 @@ typedef struct {
   void (*rope)(float *x, const float *cos, const float *sin, int n);
   void (*rope_halves)(float *a, float *b, const float *cos, const float *sin, int n);
 
-  void (*attention)(const MoshiAttention *a);
+  /* Keys and values stored as `kv`. */
+  void (*attention[MOSHI_N_KVS])(const MoshiAttention *a);
 
   /* Smallest index of the smallest (largest) element; NaN is never chosen
    * over a number, and an all-NaN row gives 0. */
@@ -165,6 +175,12 @@ unsigned moshi_cpu_parse_mask(const char *text);
 /* Fills the table: the reference, then rising tiers of `mask` that the machine
  * has and that this build contains. */
 void moshi_kernels_init(MoshiKernels *k, unsigned mask);
+
+/* A row of d keys or values as a ring keeps it, the same bits on every machine.
+ * scale: I8's, else not touched. */
+void moshi_kv_store(MoshiKv kv, void *row, float *scale, const float *x, int d);
+/* Of an element; I8's scales come on top. */
+size_t moshi_kv_size(MoshiKv kv);
 
 /* Writes the weights W[n][k … k+count) to `to`. */
 typedef void (*MoshiWeights)(const void *ctx, int n, int k, int count, float *to);

@@ -279,42 +279,56 @@ rope_halves(float *a, float *b, const float *cos, const float *sin, int n)
   }
 }
 
-static size_t
-ring_row(const MoshiAttention *a, int j)
+/* Element i of the j-th key (or value). */
+static float
+kept(const MoshiAttention *a, MoshiKv kv, const void *ring, const float *scales, int j,
+    int i)
 {
-  return (size_t)((a->first + j) % a->capacity) * a->stride;
+  const size_t entry = (a->first + j) % a->capacity, at = entry * a->stride + i;
+  if (kv == MOSHI_KV_I8)
+    return scales[entry] * ((const int8_t *)ring)[at];
+  if (kv == MOSHI_KV_BF16)
+    return moshi_bf16_to_f32(((const uint16_t *)ring)[at]);
+  return ((const float *)ring)[at];
 }
 
 static float
-score(const MoshiAttention *a, int j)
+score(const MoshiAttention *a, MoshiKv kv, int j)
 {
-  const float *k = a->k + ring_row(a, j);
   double sum = 0;
   for (int i = 0; i < a->d; i++)
-    sum += (double)a->q[i] * k[i];
+    sum += (double)a->q[i] * kept(a, kv, a->k, a->k_scales, j, i);
   return (float)sum * a->scale;
 }
 
 /* Scores are computed anew for each use, so that nothing needs to be kept. */
 static void
-attention(const MoshiAttention *a)
+attention(const MoshiAttention *a, MoshiKv kv)
 {
   double sums[MOSHI_MAX_HEAD_DIM], total = 0;
   float top = -INFINITY;
 
   for (int j = 0; j < a->count; j++)
-    top = fmaxf(top, score(a, j));
+    top = fmaxf(top, score(a, kv, j));
   memset(sums, 0, sizeof sums);
   for (int j = 0; j < a->count; j++) {
-    const double p = exp((double)score(a, j) - top);
-    const float *v = a->v + ring_row(a, j);
+    const double p = exp((double)score(a, kv, j) - top);
     total += p;
     for (int i = 0; i < a->d; i++)
-      sums[i] += p * v[i];
+      sums[i] += p * kept(a, kv, a->v, a->v_scales, j, i);
   }
   for (int i = 0; i < a->d; i++)
     a->out[i] = (float)(sums[i] / total);
 }
+
+#define ATTENTION(name, kv)                                                            \
+  static void attention_##name(const MoshiAttention *a)                                \
+  {                                                                                    \
+    attention(a, kv);                                                                  \
+  }
+ATTENTION(f32, MOSHI_KV_F32)
+ATTENTION(bf16, MOSHI_KV_BF16)
+ATTENTION(i8, MOSHI_KV_I8)
 
 /* ------------------------------------------------------------- reductions */
 
@@ -361,7 +375,7 @@ const MoshiKernels moshi_kernels_reference = {
     .add = add,
     .rope = rope,
     .rope_halves = rope_halves,
-    .attention = attention,
+    .attention = {attention_f32, attention_bf16, attention_i8},
     .argmin = argmin,
     .argmax = argmax,
     .softmax_exp = softmax_exp,

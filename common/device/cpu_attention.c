@@ -1,118 +1,115 @@
-/* Attention on the CPU. First every row of the call has its key and value put
- * into the ring and its queries turned, in place in the output; then every
- * (item, query head) looks. */
+/* Attention on the CPU. The work is cut by the heads of keys: one piece writes its
+ * head's keys and values of the call into the ring, and then its queries look. */
 #include "cpu.h"
 
 #include <math.h>
 #include <string.h>
-
-enum { PAIRS = 64 }; /* turned at a time */
 
 typedef struct {
   MoshiCpu *cpu;
   const MoshiAttendOp *op;
 } Attend;
 
-/* Rotary embedding of n_heads heads in a row, position p: the angle is taken in
- * f32, as the reference does (moshi/modules/rope.py). */
-static void
-rotate(const Attend *a, float *x, int n_heads, int64_t position)
-{
-  const MoshiAttendOp *op = a->op;
-  const MoshiKernels *k = &a->cpu->k;
-  const int half = op->head_dim / 2;
-  float c[PAIRS], s[PAIRS];
+/* Half a ring of keys and values: of one item and one head. */
+typedef struct {
+  char *rows;
+  float *scales;
+} Ring;
 
-  for (int first = 0; first < half; first += PAIRS) {
-    const int n = half - first < PAIRS ? half - first : PAIRS;
-    for (int i = 0; i < n; i++) {
-      const float angle = (float)position * op->frequencies[first + i];
-      c[i] = cosf(angle);
-      s[i] = sinf(angle);
-    }
-    for (int h = 0; h < n_heads; h++) {
-      float *head = x + (size_t)h * op->head_dim;
-      if (op->concat_pairs)
-        k->rope_halves(head + first, head + half + first, c, s, n);
-      else
-        k->rope(head + 2 * first, c, s, n);
-    }
-  }
-}
-
-static float *
+static Ring
 ring(const MoshiAttendOp *op, int item, bool values, int kv_head)
 {
-  const size_t head = (size_t)op->context * op->head_dim;
-  return op->cache + op->slots[item] * op->slot_stride +
-         ((values ? op->n_kv_heads : 0) + kv_head) * head;
+  const size_t bytes = moshi_ring_bytes(op->kv, op->context, op->head_dim);
+  char *rows = op->cache + op->slots[item] * op->slot_stride +
+               ((values ? op->n_kv_heads : 0) + kv_head) * bytes;
+  return (Ring){
+      rows, (float *)(rows + moshi_ring_scales(op->kv, op->context, op->head_dim))};
 }
 
+/* Rotary embedding of one head of a row of the call. */
 static void
-write_row(const Attend *a, int item, int step)
+rotate(const Attend *a, float *x, size_t row)
 {
   const MoshiAttendOp *op = a->op;
-  const size_t d = op->head_dim, dim = op->n_heads * d, kv_dim = op->n_kv_heads * d;
-  const size_t row = (size_t)item * op->steps + step;
-  const float *q = op->qkv + row * (dim + 2 * kv_dim);
-  const float *k = q + dim, *v = k + kv_dim;
-  const int64_t position = op->positions[item] + step;
-  const size_t entry = (size_t)(position % op->context) * d;
+  const int half = op->head_dim / 2;
+  const float *cos = op->turn + row * op->head_dim, *sin = cos + half;
 
-  memcpy(op->out + row * dim, q, dim * sizeof *q);
-  if (op->frequencies)
-    rotate(a, op->out + row * dim, op->n_heads, position);
-  for (int h = 0; h < op->n_kv_heads; h++) {
-    float *key = ring(op, item, false, h) + entry;
-    memcpy(key, k + h * d, d * sizeof *k);
-    if (op->frequencies)
-      rotate(a, key, 1, position);
-    memcpy(ring(op, item, true, h) + entry, v + h * d, d * sizeof *v);
-  }
+  if (op->concat_pairs)
+    a->cpu->k.rope_halves(x, x + half, cos, sin, half);
+  else
+    a->cpu->k.rope(x, cos, sin, half);
 }
 
 static void
-write_rows(void *ctx, int begin, int end)
-{
-  const Attend *a = ctx;
-  for (int r = begin; r < end; r++)
-    write_row(a, r / a->op->steps, r % a->op->steps);
-}
-
-/* The positions still in the ring after the call's last step, up to the
- * query's own. */
-static void
-look(const Attend *a, int item, int head)
+write_step(const Attend *a, const Ring *keys, const Ring *values, int item, int step,
+    int kv_head)
 {
   const MoshiAttendOp *op = a->op;
-  const int d = op->head_dim, kv_head = head / (op->n_heads / op->n_kv_heads);
+  const size_t d = op->head_dim, row = (size_t)item * op->steps + step;
+  const size_t width = (op->n_heads + 2 * op->n_kv_heads) * d;
+  const float *k = op->qkv + row * width + (op->n_heads + kv_head) * d;
+  const size_t entry = (op->positions[item] + step) % op->context;
+  const size_t at = entry * d * moshi_kv_size(op->kv);
+  float key[MOSHI_MAX_HEAD_DIM];
+
+  memcpy(key, k, d * sizeof *k);
+  if (op->turn)
+    rotate(a, key, row);
+  moshi_kv_store(op->kv, keys->rows + at, keys->scales + entry, key, d);
+  moshi_kv_store(op->kv, values->rows + at, values->scales + entry,
+      k + op->n_kv_heads * d, d);
+}
+
+/* One query: over the positions still in the ring after the call's last step, up to
+ * its own. */
+static void
+look(const Attend *a, const Ring *keys, const Ring *values, int item, int step,
+    int head)
+{
+  const MoshiAttendOp *op = a->op;
+  const int d = op->head_dim;
   const int64_t last = op->positions[item] + op->steps - 1;
   const int64_t first = last + 1 > op->context ? last + 1 - op->context : 0;
+  const size_t row = (size_t)item * op->steps + step;
+  const size_t width = (op->n_heads + 2 * (size_t)op->n_kv_heads) * d;
+  float *out = op->out + (row * op->n_heads + head) * d;
 
-  for (int step = 0; step < op->steps; step++) {
-    const int64_t position = op->positions[item] + step;
-    float *out = op->out + (((size_t)item * op->steps + step) * op->n_heads + head) * d;
-    a->cpu->k.attention(&(MoshiAttention){
-        .q = out,
-        .k = ring(op, item, false, kv_head),
-        .v = ring(op, item, true, kv_head),
-        .stride = d,
-        .d = d,
-        .capacity = op->context,
-        .first = (int)(first % op->context),
-        .count = (int)(position - first + 1),
-        .scale = 1 / sqrtf((float)d),
-        .out = out,
-    });
-  }
+  memcpy(out, op->qkv + row * width + (size_t)head * d, d * sizeof *out);
+  if (op->turn)
+    rotate(a, out, row);
+  a->cpu->k.attention[op->kv](&(MoshiAttention){
+      .q = out,
+      .k = keys->rows,
+      .v = values->rows,
+      .k_scales = keys->scales,
+      .v_scales = values->scales,
+      .stride = d,
+      .d = d,
+      .capacity = op->context,
+      .first = (int)(first % op->context),
+      .count = (int)(op->positions[item] + step - first + 1),
+      .scale = 1 / sqrtf((float)d),
+      .out = out,
+  });
 }
 
 static void
 some_heads(void *ctx, int begin, int end)
 {
   const Attend *a = ctx;
-  for (int i = begin; i < end; i++)
-    look(a, i / a->op->n_heads, i % a->op->n_heads);
+  const MoshiAttendOp *op = a->op;
+  const int group = op->n_heads / op->n_kv_heads;
+
+  for (int i = begin; i < end; i++) {
+    const int item = i / op->n_kv_heads, kv_head = i % op->n_kv_heads;
+    const Ring keys = ring(op, item, false, kv_head);
+    const Ring values = ring(op, item, true, kv_head);
+    for (int step = 0; step < op->steps; step++)
+      write_step(a, &keys, &values, item, step, kv_head);
+    for (int head = kv_head * group; head < (kv_head + 1) * group; head++)
+      for (int step = 0; step < op->steps; step++)
+        look(a, &keys, &values, item, step, head);
+  }
 }
 
 void
@@ -126,10 +123,9 @@ moshi_cpu_attend(MoshiDevice *d, const MoshiAttendOp *op)
     const int64_t end = op->positions[i] + op->steps;
     keys += end < op->context ? end : op->context;
   }
-  const int rows = op->batch * op->steps;
-  moshi_cpu_split(a.cpu, rows, 1, rows * width * 8, write_rows, &a);
-  moshi_cpu_split(a.cpu, op->batch * op->n_heads, 1, keys * width * (2 * op->steps + 8),
-      some_heads, &a);
+  const double writing = 8.0 * op->batch * op->steps * width;
+  moshi_cpu_split(a.cpu, op->batch * op->n_kv_heads, 1,
+      keys * width * (2 * op->steps + 8) + writing, some_heads, &a);
 }
 
 /* -------------------------------------------------------- cross attention */
@@ -149,7 +145,7 @@ some_cross_heads(void *ctx, int begin, int end)
   for (int i = begin; i < end; i++) {
     const int item = i / op->n_heads, head = i % op->n_heads;
     const float *keys = op->kv + op->slots[item] * op->slot_stride + head * head_size;
-    c->cpu->k.attention(&(MoshiAttention){
+    c->cpu->k.attention[MOSHI_KV_F32](&(MoshiAttention){
         .q = op->q + i * d,
         .k = keys,
         .v = keys + op->n_heads * head_size,

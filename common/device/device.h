@@ -50,24 +50,63 @@ typedef struct {
 } MoshiNormOp;
 
 /* Writes the steps' keys and values into the slots' rings and attends.
- * qkv [batch][steps][(n_heads + 2·n_kv_heads)·head_dim]; the ring of slot s is
- * cache + s·slot_stride, [2][n_kv_heads][context][head_dim]. positions[i] is
- * the position of item i's first step (host). All steps of the call are
+ * qkv [batch][steps][(n_heads + 2·n_kv_heads)·head_dim]; the rings of slot s are at
+ * cache + s·slot_stride (bytes), [2][n_kv_heads] of moshi_ring_bytes. positions[i]
+ * is the position of item i's first step (host). All steps of the call are
  * written before any query looks, and a query sees the keys that are still in
  * the ring and not later than itself: the reference's window (docs). */
 typedef struct {
   const float *qkv;
   float *out; /* [batch][steps][n_heads·head_dim] */
-  float *cache;
+  char *cache;
   size_t slot_stride;
+  MoshiKv kv;
   int n_heads, n_kv_heads, head_dim, context;
   int batch, steps;
   const int *slots;         /* host */
   const int64_t *positions; /* host */
-  /* [head_dim/2] inverse frequencies, host; NULL: no rotary embedding */
-  const float *frequencies;
+  /* [batch][steps][2][head_dim/2]: cosines and sines by which the steps' queries
+   * and keys turn; NULL: no rotary embedding */
+  const float *turn;
   bool concat_pairs; /* pairs (j, j + d/2) instead of (2j, 2j+1) */
 } MoshiAttendOp;
+
+/* Memory is handed out in steps of so many bytes. */
+#define MOSHI_ALIGNMENT ((size_t)64)
+
+static inline size_t
+moshi_aligned(size_t bytes)
+{
+  return (bytes + MOSHI_ALIGNMENT - 1) & ~(MOSHI_ALIGNMENT - 1);
+}
+
+/* The ring of one head: [context][head_dim] of type kv, and behind them at a
+ * multiple of the alignment I8's scales, [context]. */
+static inline size_t
+moshi_ring_scales(MoshiKv kv, int context, int head_dim)
+{
+  return moshi_aligned(context * head_dim * moshi_kv_size(kv));
+}
+
+static inline size_t
+moshi_ring_bytes(MoshiKv kv, int context, int head_dim)
+{
+  const size_t scales = kv == MOSHI_KV_I8 ? context * sizeof(float) : 0;
+  return moshi_ring_scales(kv, context, head_dim) + moshi_aligned(scales);
+}
+
+/* Takes bytes of a memory that is still being measured when it is NULL. *used
+ * becomes SIZE_MAX, and stays it, once there are too many. */
+static inline void *
+moshi_place(void *memory, size_t *used, size_t bytes)
+{
+  void *p = memory ? (char *)memory + *used : NULL;
+  if (bytes > PTRDIFF_MAX || *used > PTRDIFF_MAX - moshi_aligned(bytes))
+    *used = SIZE_MAX;
+  else
+    *used += moshi_aligned(bytes);
+  return p;
+}
 
 /* Attention of one-step queries over a fixed source (cross attention):
  * q [batch][n_heads·head_dim]; slot s's keys and values at kv + s·slot_stride,

@@ -60,6 +60,10 @@ moshi_transformer_check(const MoshiTransformerConfig *t, const MoshiJsonPlace *p
   if (t->dim % t->n_heads != 0)
     return moshi_json_fail(place, MOSHI_ERROR_FORMAT, heads_key,
         "is %d, which does not divide the width %d", t->n_heads, t->dim);
+  if (t->dim / t->n_heads > MOSHI_MAX_HEAD_DIM)
+    return moshi_json_fail(place, MOSHI_ERROR_MODEL, heads_key,
+        "gives heads of width %d; they can be %d wide", t->dim / t->n_heads,
+        MOSHI_MAX_HEAD_DIM);
   if (t->n_heads % t->kv_repeat != 0)
     return moshi_json_fail(place, MOSHI_ERROR_FORMAT, kv_repeat_key,
         "is %d, which does not divide the %d heads", t->kv_repeat, t->n_heads);

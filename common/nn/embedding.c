@@ -90,29 +90,27 @@ moshi_embedding_free(MoshiEmbedding *e, MoshiDevice *d)
   *e = (MoshiEmbedding){0};
 }
 
-int
-moshi_embedding_scratch_init(
-    MoshiEmbeddingScratch *s, MoshiDevice *d, int n, int width, MoshiError *error)
+void
+moshi_embedding_scratch_init(MoshiEmbeddingScratch *s, int n)
 {
-  *s = (MoshiEmbeddingScratch){
-      .rows = d->ops->alloc(d, (size_t)n * width * sizeof(float)),
-      .zeros = d->ops->alloc(d, width * sizeof(float)),
-      .slots = g_new(int, n)};
+  *s = (MoshiEmbeddingScratch){.slots = g_new(int, n)};
   for (int i = 0; i < n; i++)
     s->slots[i] = i;
-  if (!s->rows || !s->zeros)
-    return moshi_fail(
-        error, MOSHI_ERROR_MEMORY, "no memory on %s for embeddings", d->description);
-  return 0;
 }
 
 void
-moshi_embedding_scratch_free(MoshiEmbeddingScratch *s, MoshiDevice *d)
+moshi_embedding_scratch_clear(MoshiEmbeddingScratch *s)
 {
-  d->ops->free(d, s->rows);
-  d->ops->free(d, s->zeros);
   g_free(s->slots);
   *s = (MoshiEmbeddingScratch){0};
+}
+
+void
+moshi_embedding_scratch_place(
+    MoshiEmbeddingScratch *s, int n, int width, void *memory, size_t *used)
+{
+  s->rows = moshi_place(memory, used, (size_t)n * width * sizeof(float));
+  s->zeros = moshi_place(memory, used, width * sizeof(float));
 }
 
 void

@@ -32,9 +32,11 @@ typedef struct {
   int *slots;          /* host: [n], 0, 1, … */
 } MoshiEmbeddingScratch;
 
-int moshi_embedding_scratch_init(
-    MoshiEmbeddingScratch *s, MoshiDevice *d, int n, int width, MoshiError *error);
-void moshi_embedding_scratch_free(MoshiEmbeddingScratch *s, MoshiDevice *d);
+void moshi_embedding_scratch_init(MoshiEmbeddingScratch *s, int n);
+void moshi_embedding_scratch_clear(MoshiEmbeddingScratch *s);
+/* As moshi_place does (device.h). */
+void moshi_embedding_scratch_place(
+    MoshiEmbeddingScratch *s, int n, int width, void *memory, size_t *used);
 /* x[n][width] = 0; width at most the scratch's. */
 void moshi_embedding_clear(
     const MoshiEmbeddingScratch *s, MoshiDevice *d, float *x, int n, int width);

@@ -33,33 +33,55 @@ int moshi_transformer_load(MoshiTransformer *t, MoshiLoader *l,
 /* d may be NULL after a mere check. */
 void moshi_transformer_free(MoshiTransformer *t, MoshiDevice *d);
 
-/* periods[i] = max_period^(i/(half − 1)), i < half = dim/2. */
-void moshi_sin_periods(float *periods, int dim, float max_period);
-/* out[dim] = cos(position/period) then sin(position/period):
- * create_sin_embedding of the reference. */
-void moshi_sin_embedding(float *out, int64_t position, const float *periods, int dim);
+static inline int
+moshi_head_dim(const MoshiTransformerConfig *c)
+{
+  return c->dim / c->n_heads;
+}
+
+static inline int
+moshi_kv_heads(const MoshiTransformerConfig *c)
+{
+  return c->n_heads / c->kv_repeat;
+}
+
+/* Of queries, keys and values side by side. */
+static inline int
+moshi_qkv_width(const MoshiTransformerConfig *c)
+{
+  return (c->n_heads + 2 * moshi_kv_heads(c)) * moshi_head_dim(c);
+}
 
 /* Ring and position of every slot, and scratch for `batch` slots of `steps`
  * rows. */
 typedef struct {
   int batch, steps, context;
+  MoshiKv kv;
   int64_t *positions; /* [batch], host: steps done since the slot's start */
-  float *cache;       /* [n_layers][batch][2][n_kv_heads][context][head_dim] */
-  size_t slot_stride, layer_stride;
-  float *h, *qkv, *attended, *u; /* scratch */
-  float *sin, *sin_host;         /* scratch of the sinusoidal embedding, or NULL */
+  char *cache;        /* [n_layers][batch] times a slot of MoshiAttendOp */
+  size_t slot_stride, layer_stride; /* bytes */
+  float *h, *qkv, *attended, *u;    /* scratch */
+  float *sin, *sin_host;   /* scratch of the sinusoidal embedding, or NULL */
+  float *turn, *turn_host; /* scratch of the rotary embedding, or NULL */
   float *cross; /* [n_layers][batch][2][n_heads][length][head_dim] or NULL */
   int cross_length;
   size_t cross_slot_stride, cross_layer_stride;
   int64_t *row_positions; /* host scratch, [batch] */
+  void *memory;           /* of all but `cross`; NULL: somebody else's */
 } MoshiTransformerState;
 
 /* Of keys and values; SIZE_MAX where the product overflows. */
 size_t moshi_transformer_cache_bytes(
-    const MoshiTransformerConfig *config, int batch, int context);
+    const MoshiTransformerConfig *config, MoshiKv kv, int batch, int context);
 /* context: size of the ring, steps ≤ context. *s must be freed in any case. */
 int moshi_transformer_state_init(MoshiTransformerState *s, const MoshiTransformer *t,
     MoshiDevice *d, int batch, int steps, int context, MoshiError *error);
+/* The same in memory of the caller's: plan, then place (device.h) it twice, where
+ * the bytes are counted and where they are; SIZE_MAX is too many. */
+int moshi_transformer_state_plan(MoshiTransformerState *s, const MoshiTransformer *t,
+    int batch, int steps, int context, MoshiKv kv, MoshiError *error);
+void moshi_transformer_state_place(MoshiTransformerState *s, const MoshiTransformer *t,
+    void *memory, size_t *used);
 void moshi_transformer_state_free(MoshiTransformerState *s, MoshiDevice *d);
 void moshi_transformer_state_reset(MoshiTransformerState *s, int slot);
 /* Projects the cross-attention source [length][dim] (device) of one slot; all

@@ -81,6 +81,16 @@ v_load_halves(const void *x, int n, bool bf16)
 }
 
 INLINE V
+v_load_bytes(const int8_t *x, int n)
+{
+  int8_t part[8] = {0};
+  memcpy(part, x, n < 8 ? n : 8);
+  const int16x8_t h = vmovl_s8(vld1_s8(part));
+  return (V){vcvtq_f32_s32(vmovl_s16(vget_low_s16(h))),
+      vcvtq_f32_s32(vmovl_s16(vget_high_s16(h)))};
+}
+
+INLINE V
 v_add(V a, V b)
 {
   return (V){vaddq_f32(a.l, b.l), vaddq_f32(a.h, b.h)};

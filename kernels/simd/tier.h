@@ -30,7 +30,9 @@ TIER_INIT(MoshiKernels *k)
   k->add = add;
   k->rope = rope;
   k->rope_halves = rope_halves;
-  k->attention = tier_attention;
+  k->attention[MOSHI_KV_F32] = tier_attention_f32;
+  k->attention[MOSHI_KV_BF16] = tier_attention_bf16;
+  k->attention[MOSHI_KV_I8] = tier_attention_i8;
   k->argmin = argmin;
   k->argmax = argmax;
   k->softmax_exp = softmax_exp;

@@ -75,6 +75,15 @@ v_load_halves(const void *x, int n, bool bf16)
               : _mm256_cvtph_ps(h);
 }
 
+/* Eight int8, or the first n < 8 of them and zeros. */
+INLINE V
+v_load_bytes(const int8_t *x, int n)
+{
+  int64_t part = 0;
+  memcpy(&part, x, n < 8 ? n : 8);
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(part)));
+}
+
 INLINE V
 v_add(V a, V b)
 {

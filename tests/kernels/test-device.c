@@ -6,6 +6,7 @@
 
 #include "device/cpu.h"
 #include "device/random.h"
+#include "nn/positions.h"
 
 static uint32_t state;
 
@@ -177,9 +178,13 @@ test_linear(void)
 
 enum { HEADS = 4, KV_HEADS = 2, DIM = 24, CONTEXT = 7, CALLS = 9, SLOTS = 3 };
 
+/* How far off a result may be: f32 sums; half a step of bf16 and of int8, of keys
+ * and values. */
 typedef struct {
   int steps;
   bool concat;
+  MoshiKv kv;
+  double tolerance;
 } AttendCase;
 
 static void
@@ -228,25 +233,31 @@ test_attend(gconstpointer data)
 {
   const AttendCase *c = data;
   MoshiDevice *d = open_cpu(2);
-  const size_t row = (HEADS + 2 * KV_HEADS) * DIM, slot = 2 * KV_HEADS * CONTEXT * DIM;
+  const size_t row = (HEADS + 2 * KV_HEADS) * DIM;
+  const size_t slot = 2 * KV_HEADS * moshi_ring_bytes(c->kv, CONTEXT, DIM);
   const int slots[] = {2, 0}, steps = c->steps;
   float *all = random_floats(d, 2 * CALLS * steps * row);
   float *qkv = d->ops->alloc(d, 2 * steps * row * sizeof(float));
   float *out = d->ops->alloc(d, 2 * steps * HEADS * DIM * sizeof(float));
-  float *cache = random_floats(d, SLOTS * slot), frequencies[DIM / 2];
+  char *cache = d->ops->alloc(d, SLOTS * slot);
+  float frequencies[DIM / 2], turns[2 * 3 * DIM];
   double want[DIM];
 
-  for (int i = 0; i < DIM / 2; i++)
-    frequencies[i] = expf(-(float)i);
+  memset(cache, 0x3f, SLOTS * slot); /* what nobody wrote is not read */
+  moshi_rope_frequencies(frequencies, DIM / 2, 10000);
   for (int call = 0; call < CALLS; call++) {
     const int64_t positions[] = {(int64_t)call * steps, (int64_t)call * steps};
     for (int i = 0; i < 2; i++)
       memcpy(qkv + i * steps * row, all + (i * CALLS + call) * steps * row,
           steps * row * sizeof(float));
+    for (int i = 0; i < 2 * steps; i++)
+      moshi_rope_turn(
+          turns + i * DIM, positions[i / steps] + i % steps, frequencies, DIM / 2);
     d->ops->attend(d, &(MoshiAttendOp){.qkv = qkv,
                           .out = out,
                           .cache = cache,
                           .slot_stride = slot,
+                          .kv = c->kv,
                           .n_heads = HEADS,
                           .n_kv_heads = KV_HEADS,
                           .head_dim = DIM,
@@ -255,14 +266,14 @@ test_attend(gconstpointer data)
                           .steps = steps,
                           .slots = slots,
                           .positions = positions,
-                          .frequencies = frequencies,
+                          .turn = turns,
                           .concat_pairs = c->concat});
     for (int r = 0; r < 2 * steps * HEADS; r++) {
       const int item = r / HEADS / steps, head = r % HEADS;
       expect(c, all + item * CALLS * steps * row, frequencies,
           positions[0] + r / HEADS % steps, positions[0] + steps - 1, head, want);
       for (int i = 0; i < DIM; i++)
-        g_assert_cmpfloat_with_epsilon(out[r * DIM + i], want[i], 1e-5);
+        g_assert_cmpfloat_with_epsilon(out[r * DIM + i], want[i], c->tolerance);
     }
   }
   d->ops->free(d, all);
@@ -349,17 +360,26 @@ test_sample_distribution(void)
 int
 main(int argc, char **argv)
 {
-  static const AttendCase cases[] = {{1, false}, {2, false}, {1, true}, {3, true}};
+  static const struct {
+    const char *name;
+    AttendCase c;
+  } attends[] = {{"1", {1, false, MOSHI_KV_F32, 1e-5}},
+      {"2", {2, false, MOSHI_KV_F32, 1e-5}}, {"1-concat", {1, true, MOSHI_KV_F32, 1e-5}},
+      {"3-concat", {3, true, MOSHI_KV_F32, 1e-5}},
+      {"2-bf16", {2, false, MOSHI_KV_BF16, 1.2e-2}},
+      {"1-int8", {1, false, MOSHI_KV_I8, 2.4e-2}},
+      {"3-int8-concat", {3, true, MOSHI_KV_I8, 2.4e-2}}};
 
   g_test_init(&argc, &argv, NULL);
   g_test_add_func("/device/open", test_open);
   g_test_add_func("/device/mask", test_mask);
   g_test_add_func("/device/memory", test_memory);
   g_test_add_func("/device/linear", test_linear);
-  g_test_add_data_func("/device/attend/1", &cases[0], test_attend);
-  g_test_add_data_func("/device/attend/2", &cases[1], test_attend);
-  g_test_add_data_func("/device/attend/1-concat", &cases[2], test_attend);
-  g_test_add_data_func("/device/attend/3-concat", &cases[3], test_attend);
+  for (size_t i = 0; i < G_N_ELEMENTS(attends); i++) {
+    char *name = g_strdup_printf("/device/attend/%s", attends[i].name);
+    g_test_add_data_func(name, &attends[i].c, test_attend);
+    g_free(name);
+  }
   g_test_add_func("/device/philox", test_philox);
   g_test_add_func("/device/sample/nasty", test_sample_nasty);
   g_test_add_func("/device/sample/distribution", test_sample_distribution);
