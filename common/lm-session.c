@@ -201,9 +201,9 @@ make(MoshiSession *s, const MoshiSessionOptions *options, MoshiError *error)
 {
   int status = make_host(s, options, error);
   if (!status)
-    status = make_device(s,
-        options->context ? options->context : s->w->config.main.context,
-        find_kv(options->kv_type), error);
+    status =
+        make_device(s, options->context ? options->context : s->w->config.main.context,
+            find_kv(options->kv_type), error);
   for (int b = 0; b < s->branches && !status; b++)
     status = make_conditions(s, options, b, error);
   return status;

@@ -43,11 +43,26 @@ enum
   MOSHI_SET_TEXT_TOP_K = 1 << 3,
 };
 
+/**
+ * GstMoshiKvType:
+ * @GST_MOSHI_KV_TYPE_F32: exact
+ * @GST_MOSHI_KV_TYPE_BF16: half the memory
+ * @GST_MOSHI_KV_TYPE_INT8: a quarter of the memory
+ *
+ * Since: 0.1
+ */
+typedef enum {
+  GST_MOSHI_KV_TYPE_F32,
+  GST_MOSHI_KV_TYPE_BF16,
+  GST_MOSHI_KV_TYPE_INT8,
+} GstMoshiKvType;
+
 typedef struct
 {
   MoshiSampling sampling;
   guint sampling_set;           /* MOSHI_SET_* */
   guint context;
+  GstMoshiKvType kv_type;
   GstMoshiQuantization quantization;
   gchar *condition;
   gfloat cfg_coef;

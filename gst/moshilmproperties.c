@@ -18,6 +18,7 @@ enum
   PROP_TEXT_TOP_K,
   PROP_SEED,
   PROP_CONTEXT,
+  PROP_KV_TYPE,
   PROP_QUANTIZATION,
   PROP_CONDITION,
   PROP_CFG_COEF,
@@ -66,6 +67,24 @@ gst_moshi_quantization_get_type (void)
   if (g_once_init_enter (&type))
     g_once_init_leave (&type, g_enum_register_static ("GstMoshiQuantization",
             quantizations));
+  return type;
+}
+
+#define GST_TYPE_MOSHI_KV_TYPE (gst_moshi_kv_type_get_type ())
+static GType
+gst_moshi_kv_type_get_type (void)
+{
+  static gsize type = 0;
+  static const GEnumValue values[] = {
+    {GST_MOSHI_KV_TYPE_F32, "Exact", "f32"},
+    {GST_MOSHI_KV_TYPE_BF16, "Half the memory", "bf16"},
+    {GST_MOSHI_KV_TYPE_INT8, "A quarter of the memory", "int8"},
+    {0, NULL, NULL}
+  };
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstMoshiKvType",
+            values));
   return type;
 }
 
@@ -119,6 +138,9 @@ moshi_lm_set_property (GObject * object, guint id, const GValue * value,
       break;
     case PROP_CONTEXT:
       s->context = g_value_get_uint (value);
+      break;
+    case PROP_KV_TYPE:
+      s->kv_type = g_value_get_enum (value);
       break;
     case PROP_QUANTIZATION:
       s->quantization = g_value_get_enum (value);
@@ -239,6 +261,9 @@ moshi_lm_get_property (GObject * object, guint id, GValue * value,
       break;
     case PROP_CONTEXT:
       g_value_set_uint (value, s->context);
+      break;
+    case PROP_KV_TYPE:
+      g_value_set_enum (value, s->kv_type);
       break;
     case PROP_QUANTIZATION:
       g_value_set_enum (value, s->quantization);
@@ -365,6 +390,20 @@ install_model_use (GObjectClass * klass)
       g_param_spec_uint ("context", "Context",
           "Frames of 80 ms that the model remembers, at most what it was made "
           "for; 0 = that", 0, G_MAXINT, 0, flags));
+  /**
+   * GstMoshiLm:kv-type:
+   *
+   * How the memory of the talk is kept: what attention reads back in every
+   * frame. bf16 and int8 need a half and a quarter of the memory and are
+   * faster in long talks; tokens are no longer exactly the reference's.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (klass, PROP_KV_TYPE,
+      g_param_spec_enum ("kv-type", "Type of keys and values",
+          "How keys and values of past frames are kept: bf16 takes half of "
+          "the memory, int8 a quarter, and only f32 is exact",
+          GST_TYPE_MOSHI_KV_TYPE, GST_MOSHI_KV_TYPE_F32, flags));
   /**
    * GstMoshiLm:quantization:
    *
@@ -531,6 +570,7 @@ moshi_lm_install_properties (GObjectClass * klass)
   install_model_use (klass);
   install_time (klass);
   gst_type_mark_as_plugin_api (GST_TYPE_MOSHI_TEXT_MODE, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_MOSHI_KV_TYPE, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_MOSHI_QUANTIZATION, 0);
 }
 

@@ -128,6 +128,11 @@ wanted_condition (GstMoshiLm * self)
 static MoshiSession *
 make_session (GstMoshiLm * self, MoshiModel * model, MoshiError * error)
 {
+  static const gchar *const kv_types[] = {
+    [GST_MOSHI_KV_TYPE_F32] = "f32",
+    [GST_MOSHI_KV_TYPE_BF16] = "bf16",
+    [GST_MOSHI_KV_TYPE_INT8] = "int8",
+  };
   MoshiSessionOptions options;
   MoshiSession *session;
   gchar *condition = wanted_condition (self), **strings;
@@ -139,6 +144,7 @@ make_session (GstMoshiLm * self, MoshiModel * model, MoshiError * error)
   options.n_conditions = conditions->len;
   GST_OBJECT_LOCK (self);
   options.context = self->settings.context;
+  options.kv_type = kv_types[self->settings.kv_type];
   options.cfg_coef = self->settings.cfg_coef;
   GST_OBJECT_UNLOCK (self);
 

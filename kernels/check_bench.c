@@ -222,7 +222,7 @@ run_matvec(Bench *b, const Case *c)
 static MoshiKv
 kept_as(const Case *c)
 {
-  return strstr(c->kernel, "bf16")  ? MOSHI_KV_BF16
+  return strstr(c->kernel, "bf16") ? MOSHI_KV_BF16
          : strstr(c->kernel, "i8") ? MOSHI_KV_I8
                                    : MOSHI_KV_F32;
 }

@@ -386,7 +386,7 @@ kept(MoshiKv kv, const char *row, float scale, int i)
   return ((const float *)row)[i];
 }
 
-/* Fills a ring; what comes back is off by half a step of the type: 2^-9 of a bf16,
+/* Fills a ring; what comes back is off by half a step of the type: 2^-8 of a bf16,
  * of an int8 half its scale, besides the roundings of x/scale. */
 static void
 fill_ring(Check *c, MoshiKv kv, const MoshiAttention *a, const Ring *ring, Data data,
@@ -401,7 +401,7 @@ fill_ring(Check *c, MoshiKv kv, const MoshiAttention *a, const Ring *ring, Data 
     moshi_kv_store(kv, row, scale, x, a->d);
     for (int i = 0; i < a->d; i++) {
       const double step = kv == MOSHI_KV_I8     ? *scale * (0.5 + 254 * EPS)
-                          : kv == MOSHI_KV_BF16 ? fabsf(x[i]) * 0x1p-9
+                          : kv == MOSHI_KV_BF16 ? fabsf(x[i]) * 0x1p-8
                                                 : 0;
       *largest = fmax(*largest, fabsf(kept(kv, row, *scale, i)));
       if (!check_near(c, i, kept(kv, row, *scale, i), x[i], step + 127 * TINY))
@@ -412,13 +412,13 @@ fill_ring(Check *c, MoshiKv kv, const MoshiAttention *a, const Ring *ring, Data 
 
 /* The rows of `from`, where the first key lies, put where it shall lie. */
 static void
-turn_ring(MoshiKv kv, const MoshiAttention *a, const Ring *from, const Ring *to,
-    int first)
+turn_ring(
+    MoshiKv kv, const MoshiAttention *a, const Ring *from, const Ring *to, int first)
 {
   const size_t size = moshi_kv_size(kv);
   for (int j = 0; j < a->count; j++) {
     const int old = (a->first + j) % a->capacity, new = (first + j) % a->capacity;
-    memcpy(to->rows + new * a->stride * size, from->rows + old * a->stride * size,
+    memcpy(to->rows + new * a->stride *size, from->rows + old * a->stride * size,
         a->d * size);
     to->scales[new] = from->scales[old];
   }

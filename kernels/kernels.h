@@ -110,7 +110,7 @@ typedef struct {
   const float *q;
   const void *k, *v;
   const float *k_scales, *v_scales; /* I8: [capacity] */
-  size_t stride; /* elements from one ring entry to the next */
+  size_t stride;                    /* elements from one ring entry to the next */
   int d, capacity, first, count;
   float scale;
   float *out;

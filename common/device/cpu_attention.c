@@ -56,15 +56,15 @@ write_step(const Attend *a, const Ring *keys, const Ring *values, int item, int 
   if (op->turn)
     rotate(a, key, row);
   moshi_kv_store(op->kv, keys->rows + at, keys->scales + entry, key, d);
-  moshi_kv_store(op->kv, values->rows + at, values->scales + entry,
-      k + op->n_kv_heads * d, d);
+  moshi_kv_store(
+      op->kv, values->rows + at, values->scales + entry, k + op->n_kv_heads * d, d);
 }
 
 /* One query: over the positions still in the ring after the call's last step, up to
  * its own. */
 static void
-look(const Attend *a, const Ring *keys, const Ring *values, int item, int step,
-    int head)
+look(
+    const Attend *a, const Ring *keys, const Ring *values, int item, int step, int head)
 {
   const MoshiAttendOp *op = a->op;
   const int d = op->head_dim;

@@ -77,8 +77,8 @@ moshi_transformer_state_plan(MoshiTransformerState *s, const MoshiTransformer *t
 }
 
 void
-moshi_transformer_state_place(MoshiTransformerState *s, const MoshiTransformer *t,
-    void *memory, size_t *used)
+moshi_transformer_state_place(
+    MoshiTransformerState *s, const MoshiTransformer *t, void *memory, size_t *used)
 {
   const MoshiTransformerConfig *c = &t->config;
   int hidden = max_hidden(t);
@@ -211,8 +211,8 @@ add_sin(const MoshiTransformer *t, MoshiTransformerState *s, MoshiDevice *d, flo
 
 /* By how much the call's queries and keys turn, once for all layers. */
 static void
-set_turn(
-    const MoshiTransformer *t, MoshiTransformerState *s, MoshiDevice *d, int steps, int n)
+set_turn(const MoshiTransformer *t, MoshiTransformerState *s, MoshiDevice *d, int steps,
+    int n)
 {
   int width = moshi_head_dim(&t->config);
   for (int i = 0; i < n; i++)

@@ -93,7 +93,8 @@ load_layer(MoshiLoader *l, const MoshiTransformer *t, MoshiTransformerLayer *lay
   moshi_load_norm(l, &layer->norm1, c->norm, c->dim, "%s.norm1", prefix);
   moshi_load_norm(l, &layer->norm2, c->norm, c->dim, "%s.norm2", prefix);
   g_snprintf(name, sizeof name, "%s.self_attn", prefix);
-  load_projections(l, layer->in_proj, t, t->n_sets, moshi_qkv_width(c), name, "in_projs");
+  load_projections(
+      l, layer->in_proj, t, t->n_sets, moshi_qkv_width(c), name, "in_projs");
   load_projections(l, layer->out_proj, t, t->n_sets, c->dim, name, "out_projs");
   load_mlp(l, t, layer, per_step, prefix);
   if (c->layer_scale) {

@@ -61,8 +61,8 @@ typedef struct {
   char *cache;        /* [n_layers][batch] times a slot of MoshiAttendOp */
   size_t slot_stride, layer_stride; /* bytes */
   float *h, *qkv, *attended, *u;    /* scratch */
-  float *sin, *sin_host;   /* scratch of the sinusoidal embedding, or NULL */
-  float *turn, *turn_host; /* scratch of the rotary embedding, or NULL */
+  float *sin, *sin_host;            /* scratch of the sinusoidal embedding, or NULL */
+  float *turn, *turn_host;          /* scratch of the rotary embedding, or NULL */
   float *cross; /* [n_layers][batch][2][n_heads][length][head_dim] or NULL */
   int cross_length;
   size_t cross_slot_stride, cross_layer_stride;
@@ -80,8 +80,8 @@ int moshi_transformer_state_init(MoshiTransformerState *s, const MoshiTransforme
  * the bytes are counted and where they are; SIZE_MAX is too many. */
 int moshi_transformer_state_plan(MoshiTransformerState *s, const MoshiTransformer *t,
     int batch, int steps, int context, MoshiKv kv, MoshiError *error);
-void moshi_transformer_state_place(MoshiTransformerState *s, const MoshiTransformer *t,
-    void *memory, size_t *used);
+void moshi_transformer_state_place(
+    MoshiTransformerState *s, const MoshiTransformer *t, void *memory, size_t *used);
 void moshi_transformer_state_free(MoshiTransformerState *s, MoshiDevice *d);
 void moshi_transformer_state_reset(MoshiTransformerState *s, int slot);
 /* Projects the cross-attention source [length][dim] (device) of one slot; all

@@ -17,12 +17,12 @@ fill_cache(MoshiSession *s, int steps, MoshiError *error)
 {
   enum { CHUNK = 1 << 20 };
   const MoshiDeviceOps *ops = s->d->ops;
-  size_t bytes = s->main.layer_stride * s->w->config.main.n_layers * sizeof(float);
+  size_t bytes = s->main.layer_stride * s->w->config.main.n_layers;
   uint16_t *pattern = g_new(uint16_t, CHUNK / sizeof *pattern);
   for (size_t i = 0; i < CHUNK / sizeof *pattern; i++)
     pattern[i] = 0x3c00;
   for (size_t done = 0; done < bytes; done += CHUNK)
-    ops->upload(s->d, (char *)s->main.cache + done, pattern, MIN(CHUNK, bytes - done));
+    ops->upload(s->d, s->main.cache + done, pattern, MIN(CHUNK, bytes - done));
   int status = ops->sync(s->d, error);
   g_free(pattern);
   for (int slot = 0; slot < s->main.batch; slot++)
@@ -50,6 +50,7 @@ open_lm(const BenchRun *run, int number, MoshiError *error)
   moshi_session_options_init(&options, run->model);
   options.batch = o->batch;
   options.context = o->context;
+  options.kv_type = o->kv_type;
   LmStream *s = g_new0(LmStream, 1);
   s->rand = g_rand_new_with_seed(1 + number);
   s->codebook_size = info->lm_codebook_size;

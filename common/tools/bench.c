@@ -28,7 +28,8 @@ bench_add_row(BenchRun *run, const char *bench)
       .threads = o->model.threads ? o->model.threads : moshi_cores(),
       .batch = o->batch,
       .context = o->context ? o->context : info->context,
-      .filled = o->filled};
+      .filled = o->filled,
+      .kv_type = o->kv_type ? o->kv_type : "f32"};
   g_strlcpy(row.bench, bench, sizeof row.bench);
   g_strlcpy(row.device, moshi_model_device(run->model), sizeof row.device);
   g_array_append_val(run->rows, row);
@@ -93,6 +94,8 @@ parse(BenchOptions *o, int argc, char **argv, MoshiError *error)
           "Of Mimi (default: the model's)", "K"},
       {"context", 'c', 0, G_OPTION_ARG_INT, &o->context,
           "Steps of attention of the language model (default: the model's)", "N"},
+      {"kv-type", 0, 0, G_OPTION_ARG_STRING, &o->kv_type,
+          "Keep keys and values as f32 (default), bf16 or int8", "TYPE"},
       {"filled", 'f', 0, G_OPTION_ARG_INT, &o->filled,
           "Steps that were done before the measured ones (default: 0)", "N"},
       {"streams", 0, 0, G_OPTION_ARG_STRING, &o->streams,
@@ -200,6 +203,7 @@ run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
   g_array_unref(run.rows);
   tool_model_options_clear(&o.model);
   g_free(o.shape);
+  g_free(o.kv_type);
   g_free(o.streams);
   return status;
 }

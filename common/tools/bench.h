@@ -14,6 +14,7 @@ typedef struct {
   char *shape;
   int batch, frames, codebooks;
   int context, filled; /* steps of attention, and how many are there already */
+  char *kv_type;       /* NULL: f32 */
   char *streams;       /* NULL; "auto" or a number */
   int seconds;         /* that a number of streams is tried */
   gboolean json;

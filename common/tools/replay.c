@@ -19,10 +19,10 @@ typedef struct {
   int codebooks;
   /* lm */
   gboolean greedy;
-  char *seed, *logits, *heads;
+  char *seed, *kv_type, *logits, *heads;
   char **conditions;
   double cfg;
-  int steps;
+  int steps, context;
 } Replay;
 
 /* What failed in a step, with the place in the file. */
@@ -191,6 +191,8 @@ new_session(const Replay *r, MoshiModel *model, MoshiError *error)
   if (r->seed && tool_parse_u64("--seed", r->seed, &options.sampling.seed, error))
     return NULL;
   options.cfg_coef = r->cfg;
+  options.context = r->context;
+  options.kv_type = r->kv_type;
   GArray *conditions = conditions_parse(r->conditions, error);
   if (!conditions)
     return NULL;
@@ -284,6 +286,10 @@ make_context(const Command *command, Replay *r)
           "A condition of the model; may be repeated", "NAME=VALUE"},
       {"cfg", 0, 0, G_OPTION_ARG_DOUBLE, &r->cfg,
           "Classifier-free guidance (default: 1, none)", "COEF"},
+      {"context", 0, 0, G_OPTION_ARG_INT, &r->context,
+          "Steps that the model remembers (default: the model's)", "N"},
+      {"kv-type", 0, 0, G_OPTION_ARG_STRING, &r->kv_type,
+          "Keep keys and values as f32 (default), bf16 or int8", "TYPE"},
       {"logits", 0, 0, G_OPTION_ARG_FILENAME, &r->logits, "Also write the logits",
           "FILE"},
       {"heads", 0, 0, G_OPTION_ARG_FILENAME, &r->heads, "Also write the extra heads",
@@ -374,6 +380,7 @@ main(int argc, char **argv)
     g_free(r.in);
     g_free(r.out);
     g_free(r.seed);
+    g_free(r.kv_type);
     g_free(r.logits);
     g_free(r.heads);
     g_strfreev(r.conditions);

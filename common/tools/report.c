@@ -84,7 +84,8 @@ print_json(const BenchRow *row, double machine_gb_s)
       row->bytes_per_frame, machine_gb_s, row_gb_s(row) / machine_gb_s,
       row->peak_rss_mb, row->ms_max, row->cpu_ms);
   if (row->context)
-    printf(", \"context\": %d, \"filled\": %d", row->context, row->filled);
+    printf(", \"context\": %d, \"filled\": %d, \"kv_type\": \"%s\"", row->context,
+        row->filled, row->kv_type);
   if (row->streams)
     printf(", \"streams\": %d, \"holds\": %s", row->streams,
         row->holds ? "true" : "false");

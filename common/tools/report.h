@@ -15,6 +15,7 @@ typedef struct {
   double bytes_per_frame; /* of weights and cache that a frame touches */
   double peak_rss_mb;     /* of the process so far */
   int context, filled;    /* steps of attention; 0 where there are none */
+  const char *kv_type;    /* of its keys and values */
   /* Sessions that run at once, each with a frame every 80 ms; 0: one, as fast as it
    * can. Times are then from when a frame is due, and bytes those of all. */
   int streams;

@@ -9,10 +9,12 @@
 
 /* Keys and values of a transformer whose ring holds min(steps, context). */
 static double
-cache_bytes(const MoshiTransformerConfig *c, double steps)
+cache_bytes(const MoshiTransformerConfig *c, MoshiKv kv, double steps)
 {
-  double kv_width = (double)c->dim / c->kv_repeat;
-  return 2.0 * c->n_layers * MIN(steps, c->context) * kv_width * sizeof(float);
+  double row = moshi_head_dim(c) * moshi_kv_size(kv);
+  if (kv == MOSHI_KV_I8)
+    row += sizeof(float);
+  return 2.0 * c->n_layers * MIN(steps, c->context) * moshi_kv_heads(c) * row;
 }
 
 /* ------------------------------------------------------------------ Mimi */
@@ -74,8 +76,8 @@ mimi_bytes(const MoshiModel *model, Walk *walk, double steps)
     mimi_decoder_weights_load(&l, config);
   moshi_checkpoint_unref(nothing);
   /* Every step of the frame reads the cache, all of them the weights once. */
-  return walk->bytes +
-         walk->batch * config->steps * cache_bytes(&config->transformer, steps);
+  return walk->bytes + walk->batch * config->steps *
+                           cache_bytes(&config->transformer, MOSHI_KV_F32, steps);
 }
 
 double
@@ -157,7 +159,7 @@ traffic_lm_step(const MoshiSession *s, double steps)
     bytes += embedding_bytes(&w->emb[k], rows);
   for (int i = 0; i < c->extra_heads; i++)
     bytes += matrix_bytes(&w->extra_heads[i]);
-  bytes += rows * cache_bytes(&w->main.config, MIN(steps, s->main.context));
+  bytes += rows * cache_bytes(&w->main.config, s->main.kv, MIN(steps, s->main.context));
   bytes += 2.0 * rows * c->main.n_layers * s->main.cross_length * c->main.dim *
            sizeof(float);
   return bytes + traffic_lm_depth(s);

@@ -64,12 +64,16 @@ assert_same(const Trace *a, const Trace *b, int steps)
       steps * b->n_logits * sizeof *b->logits);
 }
 
+/* Of all sessions, as one of the tests below has it. */
+static const char *kv_type;
+
 static MoshiSession *
 new_session(const LmVector *v, int batch, uint64_t seed)
 {
   MoshiError error;
   MoshiSessionOptions options = lm_vector_options(v);
   options.batch = batch;
+  options.kv_type = kv_type;
   options.sampling = (MoshiSampling){.temperature = 0.9f,
       .text_temperature = 0.8f,
       .top_k = 20,
@@ -166,6 +170,15 @@ test_batch(gconstpointer data)
   close_lm_vector(v);
 }
 
+/* The same with rings that are not f32, past their wrap. */
+static void
+test_batch_kv(gconstpointer data)
+{
+  kv_type = data;
+  test_batch(&lm_cases[0]);
+  kv_type = NULL;
+}
+
 /* Nothing runs: nothing happens. */
 static void
 test_nobody(void)
@@ -191,15 +204,16 @@ test_nobody(void)
 
 /* --------------------------------------------------------------- context */
 
-/* A session's context is as good as the configuration's. */
+/* A session's context is as good as the configuration's, however keys are kept. */
 static void
-test_context(void)
+test_context(gconstpointer data)
 {
   LmVector *v = open_lm_vector(&lm_cases[0], 1);
   char *dir = copy_test_model("lm-mini", "\"context\": 40", "\"context\": 6");
   MoshiModel *small = open_test_model(dir, 1);
   MoshiSessionOptions options = lm_vector_options(v);
   options.context = 6;
+  options.kv_type = data;
   MoshiSession *a = moshi_session_new(v->model, &options, NULL);
   options.context = 0;
   MoshiSession *b = moshi_session_new(small, &options, NULL);
@@ -238,8 +252,9 @@ test_memory(void)
   g_assert_cmpint(error.status, ==, MOSHI_ERROR_MEMORY);
   g_assert_true(g_str_has_prefix(error.message,
       "the attention of 4096 streams over 1048576 steps needs 6597.1 GB of memory"));
-  g_assert_true(g_str_has_suffix(
-      error.message, "can be had; lower \"context\" or the number of streams"));
+  g_assert_true(g_str_has_suffix(error.message,
+      "can be had; lower \"context\" or the number of streams, or take "
+      "\"kv-type\" bf16 or int8"));
   options.context = 40;
   MoshiSession *s = moshi_session_new(model, &options, &error);
   g_assert_nonnull(s);
@@ -273,6 +288,13 @@ test_options(void)
   options.context = -1;
   refuse(v, &options, "context is -1; the model has 1 to 40, and 0 means all");
   options.context = 0;
+  options.kv_type = "int4";
+  refuse(v, &options,
+      "kv-type is \"int4\"; keys and values can be kept as f32, bf16 or int8");
+  options.kv_type = "";
+  refuse(
+      v, &options, "kv-type is \"\"; keys and values can be kept as f32, bf16 or int8");
+  options.kv_type = NULL;
   options.cfg_coef = 2;
   refuse(v, &options,
       "cfg_coef is 2, but the model has no conditions to guide by; leave it at 1");
@@ -360,8 +382,12 @@ main(int argc, char **argv)
     g_test_add_data_func(name, c, test_batch);
     g_free(name);
   }
+  g_test_add_data_func("/lm/batch-kv/bf16", "bf16", test_batch_kv);
+  g_test_add_data_func("/lm/batch-kv/int8", "int8", test_batch_kv);
   g_test_add_func("/lm/nobody-runs", test_nobody);
-  g_test_add_func("/lm/context", test_context);
+  g_test_add_data_func("/lm/context/f32", "f32", test_context);
+  g_test_add_data_func("/lm/context/bf16", "bf16", test_context);
+  g_test_add_data_func("/lm/context/int8", "int8", test_context);
   g_test_add_func("/lm/memory", test_memory);
   g_test_add_func("/lm/options", test_options);
   g_test_add_func("/lm/conditions", test_conditions);

@@ -577,6 +577,22 @@ test_context (void)
   lm_harness_free (lm);
 }
 
+/* How the ring is kept reaches the session. */
+static void
+test_kv_type (void)
+{
+  LmHarness *exact = mini (FALSE), *lm = lm_harness_new ("lm-mini", FALSE,
+      "kv-type", 2, NULL);
+  gint kv_type;
+
+  g_object_get (exact->element, "kv-type", &kv_type, NULL);
+  g_assert_cmpint (kv_type, ==, 0);
+  lm_set_caps (lm, FALSE);
+  assert_same (converse (exact), converse (lm), FALSE);
+  lm_harness_free (exact);
+  lm_harness_free (lm);
+}
+
 static void
 test_stress (void)
 {
@@ -798,6 +814,7 @@ main (int argc, char **argv)
   g_test_add_func ("/moshilm/properties/seed", test_seed);
   g_test_add_func ("/moshilm/properties/playing", test_change_while_playing);
   g_test_add_func ("/moshilm/properties/context", test_context);
+  g_test_add_func ("/moshilm/properties/kv-type", test_kv_type);
   g_test_add_func ("/moshilm/properties/stress", test_stress);
   g_test_add_func ("/moshilm/properties/controlled", test_controlled);
   add_errors ();

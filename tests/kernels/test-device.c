@@ -364,7 +364,8 @@ main(int argc, char **argv)
     const char *name;
     AttendCase c;
   } attends[] = {{"1", {1, false, MOSHI_KV_F32, 1e-5}},
-      {"2", {2, false, MOSHI_KV_F32, 1e-5}}, {"1-concat", {1, true, MOSHI_KV_F32, 1e-5}},
+      {"2", {2, false, MOSHI_KV_F32, 1e-5}},
+      {"1-concat", {1, true, MOSHI_KV_F32, 1e-5}},
       {"3-concat", {3, true, MOSHI_KV_F32, 1e-5}},
       {"2-bf16", {2, false, MOSHI_KV_BF16, 1.2e-2}},
       {"1-int8", {1, false, MOSHI_KV_I8, 2.4e-2}},

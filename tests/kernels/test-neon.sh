@@ -14,7 +14,7 @@ trap 'rm -rf "$dir"' EXIT
 # kernel and tool flags as in kernels/meson.build
 flags="-std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter
   -Wno-missing-field-initializers -ffp-contract=off -DMOSHI_HAVE_NEON"
-for file in reference dispatch encode arm/neon; do
+for file in reference kv dispatch encode arm/neon; do
   $cc -O3 -fno-math-errno -fno-trapping-math $flags -c "$kernels/$file.c" \
     -o "$dir/$(basename "$file").o"
 done

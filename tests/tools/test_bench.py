@@ -55,6 +55,14 @@ class Bench(unittest.TestCase):
         # Two sides of four layers of 128 floats, for each of the steps that are there.
         self.assertEqual(full["bytes_per_frame"] - empty["bytes_per_frame"], (48 - 5) * 2 * 4 * 128 * 4)
 
+    def test_kv_type(self):
+        kept = {t: self.rows("lm", "--shape", "tiny", "--frames", "2", "--context", "48", "--filled", "48", "--kv-type", t)[0]
+                for t in ("f32", "bf16", "int8")}
+        self.assertEqual([r["kv_type"] for r in kept.values()], list(kept))
+        rows = 48 * 2 * 4 * 128  # as above
+        self.assertEqual(kept["f32"]["bytes_per_frame"] - kept["bf16"]["bytes_per_frame"], 2 * rows)
+        self.assertLess(kept["int8"]["bytes_per_frame"], kept["bf16"]["bytes_per_frame"])
+
     def test_streams(self):
         row, = self.rows("mimi", "--shape", "tiny", "--streams", "3", "--seconds", "1", "--threads", "1")
         self.assertEqual((row["bench"], row["streams"], row["frames"]), ("mimi-streams", 3, 3 * 12))
