@@ -21,8 +21,23 @@ const LmCase lm_cases[] = {
     {"lm-shared", "greedy"},
     {"tts-guided", "cfg", 1.7f, .conditions = {{"mood", "joyful"}, {"cfg", "2.0"}}},
     {"tts-guided", "greedy", .conditions = {{"cfg", "1.0"}}},
+    /* The same in other dialects; what quantised files stand for (make_dialects.py). */
+    {"tts-guided", "greedy", .conditions = {{"cfg", "1.0"}}, .model = "dialect-candle"},
+    {"tts-guided", "greedy", .conditions = {{"cfg", "1.0"}}, .model = "dialect-mlx"},
+    {"dialect-int8", "greedy"},
+    {"dialect-mlx-q8", "greedy"},
+    {"dialect-mlx-q4", "greedy"},
+    {"dialect-candle-q8", "greedy"},
+    {"dialect-cpp-q4", "greedy"},
 };
 const int n_lm_cases = G_N_ELEMENTS(lm_cases);
+
+char *
+lm_case_path(const char *parent, const LmCase *c)
+{
+  return g_strdup_printf(
+      "%s/%s.%s", parent, c->model ? c->model : c->checkpoint, c->vector);
+}
 
 static size_t
 elements(const MoshiTensor *t)
@@ -170,7 +185,7 @@ open_lm_vector(const LmCase *c, int threads)
   if (!v->file)
     g_error("%s", error.message);
   g_free(name);
-  v->model = open_test_model(c->checkpoint, threads);
+  v->model = open_test_model(c->model ? c->model : c->checkpoint, threads);
   int64_t dims[MOSHI_MAX_DIMS] = {0};
   v->user = read_ints(v->file, "user", dims);
   v->steps = dims[0];

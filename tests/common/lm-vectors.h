@@ -15,10 +15,13 @@ typedef struct {
   const char *checkpoint, *vector;
   float cfg_coef;                                 /* 0: none */
   const char *conditions[MAX_TEST_CONDITIONS][2]; /* name, value */
+  const char *model; /* the directory of its files where that is another one */
 } LmCase;
 
 extern const LmCase lm_cases[];
 extern const int n_lm_cases;
+/* The path of its test below `parent`. */
+char *lm_case_path(const char *parent, const LmCase *c);
 
 typedef struct {
   MoshiModel *model;

@@ -378,7 +378,7 @@ main(int argc, char **argv)
   g_test_init(&argc, &argv, NULL);
   for (int i = 0; i < n_lm_cases; i++) {
     const LmCase *c = &lm_cases[i];
-    char *name = g_strdup_printf("/lm/batch/%s.%s", c->checkpoint, c->vector);
+    char *name = lm_case_path("/lm/batch", c);
     g_test_add_data_func(name, c, test_batch);
     g_free(name);
   }

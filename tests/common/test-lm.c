@@ -312,10 +312,10 @@ main(int argc, char **argv)
   g_test_init(&argc, &argv, NULL);
   for (int i = 0; i < n_lm_cases; i++) {
     const LmCase *c = &lm_cases[i];
-    char *name = g_strdup_printf("/lm/golden/%s.%s", c->checkpoint, c->vector);
+    char *name = lm_case_path("/lm/golden", c);
     g_test_add_data_func(name, c, test_golden);
     g_free(name);
-    name = g_strdup_printf("/lm/golden-2-threads/%s.%s", c->checkpoint, c->vector);
+    name = lm_case_path("/lm/golden-2-threads", c);
     g_test_add_data_func(name, c, test_golden_threads);
     g_free(name);
     name = g_strdup_printf("/lm/kv/%s.%s", c->checkpoint, c->vector);

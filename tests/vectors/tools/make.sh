@@ -40,4 +40,18 @@ for c in plain server file; do
   $V duplex --checkpoint lm-mini --mimi mimi-mini --out duplex-mini.$c.safetensors --synth 5 --seed 3 --convention $c
 done
 $V duplex --checkpoint stt-mini --mimi mimi-mini --out stt-mini.duplex.safetensors --synth 5 --seed 3
+# What others write: also needs gguf, bitsandbytes and transformers 4.57.
+D="$PY tools/make_dialects.py"
+$C --kind lm-groups --seed 21 --out "$W/lm-groups"
+$C --kind mimi-small --seed 22 --out "$W/mimi-small"
+for d in candle mlx; do $D $d --checkpoint tts-guided --out dialect-$d; done
+for d in int8 mlx-q8 mlx-q4 candle-q8 cpp-q4; do
+  $D $d --checkpoint "$W/lm-groups" --out dialect-$d --float "$W/$d-float"
+  $V lm --checkpoint "$W/$d-float" --out dialect-$d.greedy.safetensors --steps 40 --logit-steps 4 --seed 31
+done
+$D transformers --checkpoint "$W/lm-groups" --mimi "$W/mimi-small" --out dialect-transformers
+$V lm --checkpoint "$W/lm-groups" --out dialect-transformers.greedy.safetensors --steps 40 --logit-steps 4 --seed 31
+$D mimi --mimi "$W/mimi-small" --out dialect-mimi
+$V mimi --checkpoint "$W/mimi-small" --out dialect-mimi.synth.safetensors --codebooks 4 --samples 9600 --seed 5 \
+   --random-frames 0 --pcm-from 5760 --latent-frames 2
 sha256sum "$W/mimi-full/mimi.safetensors" | sed 's| .*|  mimi-full/mimi.safetensors|' > mimi-full.sha256

@@ -438,6 +438,8 @@ MIMI = {
     "mimi-direct": dict(dimension=20, n_filters=4, num_heads=1, num_layers=1, context=7, dim_feedforward=33, q_dim=24,
                         n_q=3, bins=100, n_residual_layers=3, kernel_size=1, residual_kernel_size=2, last_kernel_size=9,
                         compress=1, ratios=(8, 5, 1, 6, 8)),
+    "mimi-small": dict(dimension=16, n_filters=2, num_heads=2, num_layers=2, context=20, dim_feedforward=48, q_dim=8,
+                       n_q=4, bins=32),
 }
 
 KINDS = {
@@ -492,6 +494,11 @@ KINDS = {
                                            "possible_values": ["1.0", "2.0"]}}},
         fuser={"cross_attention_pos_emb": True, "cross_attention_pos_emb_scale": 0.7, "sum": ["cfg"],
                "cross": ["mood", "speaker_wavs", "hint"]})), "BF16"),
+    # For make_dialects.py: rows of whole groups of 64.
+    "lm-groups": ("lm", lambda: lm_config(**dict(
+        MINI, dim=64, num_heads=2, num_layers=2, hidden_scale=1.5, depformer_dim=64, depformer_num_heads=2,
+        depformer_num_layers=1, depformer_dim_feedforward=96, text_card=60, card=32, n_q=4, dep_q=2, context=20,
+        depformer_context=2, delays=delays(2, 2, 0, 1))), "BF16"),
     # Real shapes, for timing.
     "moshi-7b": ("lm", lambda: lm_config(), "BF16"),
     "stt-1b": ("lm", lambda: lm_config(**dict(
