@@ -5,6 +5,9 @@
 #include "matvec.h"
 #include "attention.h"
 #include "rows.h"
+#ifdef TIER_INTEGERS
+#include TIER_INTEGERS
+#endif
 
 #include "../tiers.h"
 
@@ -22,6 +25,12 @@ TIER_INIT(MoshiKernels *k)
   k->name = TIER_NAME;
   k->gemm = tier_gemm;
   memcpy(k->matvec, matvecs, sizeof matvecs);
+#ifdef TIER_INTEGERS
+  static void (*const integers[])(float *, size_t, const MoshiRows *, const float *,
+      size_t, int, int, int) = {tier_matvec_i8, tier_matvec_q8_0, tier_matvec_q4_0,
+      tier_matvec_q4_k, tier_matvec_mlx4, tier_matvec_mlx8};
+  memcpy(k->matvec + MOSHI_TYPE_I8, integers, sizeof integers);
+#endif
   memcpy(k->widen, widens, sizeof widens);
   memcpy(k->act, acts, sizeof acts);
   k->rms_norm = rms_norm;

@@ -3,4 +3,5 @@
 
 #define TIER_NAME "avx512"
 #define TIER_INIT moshi_avx512_init
+#define TIER_INTEGERS "../x86/integer512.h"
 #include "../simd/tier.h"

@@ -58,6 +58,34 @@ emulated_256_maskz_loadu_epi16(__mmask16 mask, const void *x)
 #define _mm256_maskz_loadu_epi16(mask, x) emulated_256_maskz_loadu_epi16(mask, x)
 
 EMULATED __m128i
+emulated_128_maskz_loadu_epi16(__mmask8 mask, const void *x)
+{
+  return _mm256_castsi256_si128(emulated_256_maskz_loadu_epi16(mask, x));
+}
+#undef _mm_maskz_loadu_epi16
+#define _mm_maskz_loadu_epi16(mask, x) emulated_128_maskz_loadu_epi16(mask, x)
+
+EMULATED __m256
+emulated_256_maskz_loadu_ps(__mmask8 mask, const void *x)
+{
+  return (Emulated512){.ps = emulated_maskz_loadu_ps(mask, x)}.half[0];
+}
+#undef _mm256_maskz_loadu_ps
+#define _mm256_maskz_loadu_ps(mask, x) emulated_256_maskz_loadu_ps(mask, x)
+
+EMULATED __m256i
+emulated_256_maskz_loadu_epi8(__mmask32 mask, const void *x)
+{
+  Emulated512 r = {.u32 = {0}};
+  for (int i = 0; i < 32; i++)
+    if (mask >> i & 1)
+      r.u8[i] = ((const uint8_t *)x)[i];
+  return r.half_si[0];
+}
+#undef _mm256_maskz_loadu_epi8
+#define _mm256_maskz_loadu_epi8(mask, x) emulated_256_maskz_loadu_epi8(mask, x)
+
+EMULATED __m128i
 emulated_128_maskz_loadu_epi8(__mmask16 mask, const void *x)
 {
   Emulated512 r = {.u32 = {0}};
@@ -101,6 +129,16 @@ emulated_cvtepi8_epi32(__m128i b)
 #undef _mm512_cvtepi8_epi32
 #define _mm512_cvtepi8_epi32(b) emulated_cvtepi8_epi32(b)
 
+EMULATED __m512i
+emulated_cvtepu8_epi16(__m256i b)
+{
+  return (Emulated512){.half_si = {_mm256_cvtepu8_epi16(_mm256_castsi256_si128(b)),
+                           _mm256_cvtepu8_epi16(_mm256_extracti128_si256(b, 1))}}
+      .si;
+}
+#undef _mm512_cvtepu8_epi16
+#define _mm512_cvtepu8_epi16(b) emulated_cvtepu8_epi16(b)
+
 EMULATED __m512
 emulated_cvtepi32_ps(__m512i v)
 {
@@ -123,6 +161,36 @@ emulated_cvtps_epi32(__m512 v)
 #undef _mm512_cvtps_epi32
 #define _mm512_cvtps_epi32(v) emulated_cvtps_epi32(v)
 
+/* ---------------------------------------------------------------- reductions */
+
+EMULATED int
+emulated_reduce_add_epi32(__m512i v)
+{
+  const Emulated512 r = {.si = v};
+  uint32_t sum = 0;
+  for (int i = 0; i < 16; i++)
+    sum += r.u32[i];
+  return (int)sum;
+}
+#undef _mm512_reduce_add_epi32
+#define _mm512_reduce_add_epi32(v) emulated_reduce_add_epi32(v)
+
+EMULATED int
+emulated_reduce_max_epi32(__m512i v)
+{
+  const Emulated512 r = {.si = v};
+  int largest = (int)r.u32[0];
+  for (int i = 1; i < 16; i++)
+    largest = (int)r.u32[i] > largest ? (int)r.u32[i] : largest;
+  return largest;
+}
+#undef _mm512_reduce_max_epi32
+#define _mm512_reduce_max_epi32(v) emulated_reduce_max_epi32(v)
+
 /* SIMDe's macro shifts the last operand of the expression that it is given. */
 #undef _mm512_roundscale_ps
 #define _mm512_roundscale_ps(v, mode) simde_mm512_roundscale_ps(v, (mode))
+
+/* SIMDe gives this name to the masked form. */
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)
