@@ -4,6 +4,7 @@
  *   mimi     encodes and decodes; rows mimi-encode and mimi-decode
  *   lm       a whole step, and its depth transformer alone; lm-step, lm-depth
  *   kernels  checks every tier of every kernel, or times them with --bench
+ *   quality  what each format of weights does to products and to a model
  *
  * With --streams it tells how many streams hold real time: rows mimi-streams,
  * lm-streams. Models are files (--model), or shapes with random weights (--shape). */
@@ -14,6 +15,7 @@
 #include "../device/cores.h"
 #include "../error.h"
 #include "bench.h"
+#include "quality.h"
 #include "random.h"
 
 enum { MAX_FRAMES = 1000000, MAX_SECONDS = 3600 };
@@ -211,10 +213,13 @@ run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
 static void
 print_help(void)
 {
-  printf("Usage: moshi-bench mimi|lm --model MODEL|--shape SHAPE [OPTION…]\n"
-         "       moshi-bench kernels [--bench] [--json] [OPTION…] [NAME…]\n\n"
-         "How long a frame takes, and how near that is to the machine's limit.\n"
-         "moshi-bench COMMAND --help tells a command's options.\n");
+  printf(
+      "Usage: moshi-bench mimi|lm --model MODEL|--shape SHAPE [OPTION…]\n"
+      "       moshi-bench kernels [--bench] [--json] [OPTION…] [NAME…]\n"
+      "       moshi-bench quality [--model MODEL] [OPTION…]\n\n"
+      "How long a frame takes, and how near that is to the machine's limit; and what "
+      "formats of weights cost in quality.\n"
+      "moshi-bench COMMAND --help tells a command's options.\n");
 }
 
 int
@@ -234,8 +239,10 @@ main(int argc, char **argv)
     status = run_command(MOSHI_PART_LM, lm, argc - 1, argv + 1, &error);
   else if (!strcmp(name, "kernels"))
     return moshi_check_kernels(argc - 2, argv + 2);
+  else if (!strcmp(name, "quality"))
+    status = bench_quality(argc - 1, argv + 1, &error);
   else
     status = moshi_fail(&error, MOSHI_ERROR_ARGUMENT,
-        "\"%s\" is not mimi, lm or kernels; see moshi-bench --help", name);
+        "\"%s\" is not mimi, lm, kernels or quality; see moshi-bench --help", name);
   return status ? tool_report("moshi-bench", &error) : 0;
 }

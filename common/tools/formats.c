@@ -148,3 +148,99 @@ format_encode(const Format *f, const float *x, int64_t cols, void *data, void *s
     moshi_encode(f->type, data, x, cols);
   }
 }
+
+/* ------------------------------------------------------------------ bounds */
+
+/* Units in the last place, halved, of what scales and weights are stored as. */
+#define HALF_F16 0x1p-11f
+#define HALF_BF16 0x1p-8f
+
+typedef struct {
+  float low, high, extreme; /* the one of the largest magnitude */
+} Range;
+
+static Range
+range_of(const float *x, int64_t n)
+{
+  Range r = {x[0], x[0], 0};
+  for (int64_t i = 1; i < n; i++) {
+    r.low = MIN(r.low, x[i]);
+    r.high = MAX(r.high, x[i]);
+  }
+  r.extreme = -r.low > r.high ? r.low : r.high;
+  return r;
+}
+
+/* From −8 to 7 steps, where −8 is the extreme: beyond 7 all is cut off. */
+static void
+half_steps_q4_0(const float *x, float *half)
+{
+  float step = range_of(x, 32).extreme / -8;
+  for (int i = 0; i < 32; i++) {
+    float beyond = step != 0 ? x[i] / step - 7 : 0;
+    half[i] = fabsf(step) * MAX(0.5f, beyond) + 8 * fabsf(step) * HALF_F16;
+  }
+}
+
+/* Eight ranges that reach from a least to 15 steps, both in 63rds of the largest. */
+static void
+half_steps_q4_k(const float *x, float *half)
+{
+  float step[8], least[8], steps = 0, leasts = 0;
+  for (int g = 0; g < 8; g++) {
+    Range r = range_of(x + 32 * g, 32);
+    least[g] = MAX(-r.low, 0);
+    step[g] = (r.high + least[g]) / 15;
+    steps = MAX(steps, step[g]);
+    leasts = MAX(leasts, least[g]);
+  }
+  for (int i = 0; i < 256; i++)
+    half[i] = step[i / 32] / 2 + 15 * steps / 63 / 2 + leasts / 63 / 2 +
+              (15 * steps + leasts) * HALF_F16;
+}
+
+/* The step is stretched or shrunk until zero is met, by half of itself at the end
+ * that is farther from it. */
+static void
+half_steps_mlx(const Format *f, const float *x, float *half)
+{
+  Range r = range_of(x, f->group);
+  float levels = f->type == MOSHI_TYPE_MLX4 ? 15 : 255,
+        step = (r.high - r.low) / levels;
+  for (int i = 0; i < f->group; i++)
+    half[i] = step + (levels * step + fabsf(r.extreme)) * HALF_BF16;
+}
+
+void
+format_half_steps(const Format *f, const float *x, int64_t cols, float *half)
+{
+  float whole = fabsf(range_of(x, cols).extreme) / 127 / 2;
+  for (int64_t i = 0; i < cols; i += f->block)
+    switch (f->type) {
+    case MOSHI_TYPE_F16:
+      half[i] = fabsf(x[i]) * HALF_F16;
+      break;
+    case MOSHI_TYPE_BF16:
+      half[i] = fabsf(x[i]) * HALF_BF16;
+      break;
+    case MOSHI_TYPE_I8:
+      half[i] = whole;
+      break;
+    case MOSHI_TYPE_Q8_0:
+      for (int j = 0; j < 32; j++)
+        half[i + j] = fabsf(range_of(x + i, 32).extreme) * (0.5f / 127 + HALF_F16);
+      break;
+    case MOSHI_TYPE_Q4_0:
+      half_steps_q4_0(x + i, half + i);
+      break;
+    case MOSHI_TYPE_Q4_K:
+      half_steps_q4_k(x + i, half + i);
+      break;
+    case MOSHI_TYPE_MLX4:
+    case MOSHI_TYPE_MLX8:
+      half_steps_mlx(f, x + i, half + i);
+      break;
+    default:
+      half[i] = 0;
+    }
+}

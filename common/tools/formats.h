@@ -31,6 +31,9 @@ size_t format_scale_bytes(const Format *f, int64_t cols);
 /* One row; scales and biases may be NULL where the format has none. */
 void format_encode(const Format *f, const float *x, int64_t cols, void *data,
     void *scales, void *biases);
+/* How far each weight of a row may be from what it was: half a step of the format,
+ * and more at the end of a block that its scale does not reach. */
+void format_half_steps(const Format *f, const float *x, int64_t cols, float *half);
 /* The tensor that belongs to the weights NAME with this suffix: g_free. */
 char *format_beside(const char *name, const char *suffix);
 
