@@ -8,7 +8,7 @@
 #include "../error.h"
 #include "bench.h"
 
-enum { PERIOD_MS = 80, MAX_STREAMS = 4096 };
+enum { MAX_STREAMS = 4096 };
 
 typedef struct {
   const BenchStreamKind *kind;
@@ -25,21 +25,13 @@ typedef struct {
   GPtrArray *streams; /* kept between tries */
 } Search;
 
-static void
-sleep_until(double ms)
-{
-  double left = ms - bench_now_ms();
-  if (left > 0)
-    g_usleep(left * 1000);
-}
-
 static void *
 talk(void *data)
 {
   Talk *t = data;
   for (int i = 0; i < t->frames && !t->error.status; i++) {
-    double due = t->first_due + i * (double)PERIOD_MS;
-    sleep_until(due);
+    double due = t->first_due + i * (double)BENCH_PERIOD_MS;
+    bench_sleep_until(due);
     t->kind->frame(t->stream, &t->error);
     t->delays[i] = bench_now_ms() - due;
   }
@@ -65,7 +57,7 @@ open_streams(Search *s, int n, MoshiError *error)
 static int
 try_streams(Search *s, int n, BenchRow *row, MoshiError *error)
 {
-  int frames = s->run->options->seconds * 1000 / PERIOD_MS;
+  int frames = s->run->options->seconds * 1000 / BENCH_PERIOD_MS;
   int status = open_streams(s, n, error);
   if (status)
     return status;
@@ -73,11 +65,11 @@ try_streams(Search *s, int n, BenchRow *row, MoshiError *error)
   GThread **threads = g_new0(GThread *, n);
   double *delays = g_new(double, (size_t)n *frames);
   GRand *rand = g_rand_new_with_seed(n);
-  double start = bench_now_ms() + PERIOD_MS, cpu = bench_cpu_ms();
+  double start = bench_now_ms() + BENCH_PERIOD_MS, cpu = bench_cpu_ms();
   for (int i = 0; i < n; i++) {
     talks[i] = (Talk){.kind = s->kind,
         .stream = s->streams->pdata[i],
-        .first_due = start + g_rand_double_range(rand, 0, PERIOD_MS),
+        .first_due = start + g_rand_double_range(rand, 0, BENCH_PERIOD_MS),
         .frames = frames,
         .delays = delays + (size_t)i * frames};
     threads[i] = g_thread_new("stream", talk, &talks[i]);
@@ -93,7 +85,7 @@ try_streams(Search *s, int n, BenchRow *row, MoshiError *error)
     row->cpu_ms = (bench_cpu_ms() - cpu) / ((double)n * frames);
     row->streams = n;
     bench_row_finish(row, delays, n * frames);
-    row->holds = row->ms_p99 <= PERIOD_MS;
+    row->holds = row->ms_p99 <= BENCH_PERIOD_MS;
   }
   g_rand_free(rand);
   g_free(delays);
@@ -115,7 +107,7 @@ guess(Search *s, int threads, MoshiError *error)
       return 0;
   double ms = (bench_now_ms() - began) / FRAMES;
   int at_once = MAX(moshi_cores() / threads, 1);
-  return CLAMP((int)(at_once * PERIOD_MS / ms), 1, MAX_STREAMS);
+  return CLAMP((int)(at_once * BENCH_PERIOD_MS / ms), 1, MAX_STREAMS);
 }
 
 /* The largest number that holds, to 2 %: up or down from the guess in steps of a

@@ -8,8 +8,11 @@
  *
  * With --streams it tells how many streams hold real time: rows mimi-streams,
  * lm-streams. Models are files (--model), or shapes with random weights (--shape). */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "../../kernels/check.h"
 #include "../device/cores.h"
@@ -18,7 +21,7 @@
 #include "quality.h"
 #include "random.h"
 
-enum { MAX_FRAMES = 1000000, MAX_SECONDS = 3600 };
+enum { MAX_FRAMES = 1000000, MAX_SECONDS = 3600, MAX_BUSY = 256 };
 
 BenchRow *
 bench_add_row(BenchRun *run, const char *bench)
@@ -49,10 +52,12 @@ bench_frames(BenchRun *run, const char *bench,
     int (*frame)(void *stream, MoshiError *error), void *stream, MoshiError *error)
 {
   int frames = run->options->frames, status = MOSHI_OK;
-  double *ms = g_new(double, frames), cpu = 0;
+  double *ms = g_new(double, frames), cpu = 0, start = bench_now_ms();
   for (int i = -BENCH_WARM_UP; !status && i < frames; i++) {
     if (i == 0)
       cpu = bench_cpu_ms();
+    if (run->options->busy)
+      bench_sleep_until(start + i * (double)BENCH_PERIOD_MS);
     double began = bench_now_ms();
     status = frame(stream, error);
     if (i >= 0)
@@ -107,6 +112,10 @@ parse(BenchOptions *o, int argc, char **argv, MoshiError *error)
           "N|auto"},
       {"seconds", 0, 0, G_OPTION_ARG_INT, &o->seconds,
           "To try a number of streams for (default: 5)", "N"},
+      {"busy", 0, 0, G_OPTION_ARG_INT, &o->busy,
+          "A frame each 80 ms, as it is live; then once more beside N processes that "
+          "work all the time",
+          "N"},
       {"json", 'j', 0, G_OPTION_ARG_NONE, &o->json, "One JSON object a row", NULL},
       {NULL}};
   GOptionContext *context = g_option_context_new("");
@@ -127,6 +136,8 @@ parse(BenchOptions *o, int argc, char **argv, MoshiError *error)
   if (o->context < 0 || o->filled < 0 || o->seconds < 1 || o->seconds > MAX_SECONDS)
     return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
         "--context and --filled are 0 or more, --seconds is 1 to %d", MAX_SECONDS);
+  if (o->busy < 0 || o->busy > MAX_BUSY)
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT, "--busy is 0 to %d", MAX_BUSY);
   if (o->shape && o->model.model)
     return moshi_fail(
         error, MOSHI_ERROR_ARGUMENT, "either --model or --shape, not both");
@@ -183,6 +194,31 @@ lm(BenchRun *run, MoshiError *error)
                                : bench_lm(run, error);
 }
 
+/* Again, beside processes that want the processor all the time. */
+static int
+run_busy(BenchRun *run, int (*command)(BenchRun *, MoshiError *), MoshiError *error)
+{
+  pid_t busy[MAX_BUSY];
+  guint quiet = run->rows->len;
+  for (int i = 0; i < run->options->busy; i++) {
+    busy[i] = fork();
+    if (busy[i] == 0)
+      for (volatile int work = 0;; work++)
+        if (getppid() == 1) /* nobody is left to end it */
+          _exit(0);
+  }
+  int status = command(run, error);
+  for (int i = 0; i < run->options->busy; i++)
+    if (busy[i] > 0 && !kill(busy[i], SIGKILL))
+      waitpid(busy[i], NULL, 0);
+  for (guint i = quiet; !status && i < run->rows->len; i++) {
+    BenchRow *row = &g_array_index(run->rows, BenchRow, i);
+    row->busy = run->options->busy;
+    row->quiet_ms = g_array_index(run->rows, BenchRow, i - quiet).ms_median;
+  }
+  return status;
+}
+
 static int
 run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
     char **argv, MoshiError *error)
@@ -198,6 +234,8 @@ run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
   double machine_gb_s = status ? 0 : bench_machine_gb_s(threads);
   if (!status)
     status = command(&run, error);
+  if (!status && o.busy)
+    status = run_busy(&run, command, error);
   if (!status)
     bench_rows_print(run.rows, MAX(machine_gb_s, bench_machine_gb_s(threads)), o.json);
   moshi_model_unref(run.model);

@@ -17,6 +17,7 @@ typedef struct {
   char *kv_type;       /* NULL: f32 */
   char *streams;       /* NULL; "auto" or a number */
   int seconds;         /* that a number of streams is tried */
+  int busy;            /* processes that work beside it, in a second pass */
   gboolean json;
 } BenchOptions;
 

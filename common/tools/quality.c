@@ -201,22 +201,37 @@ compare(const Options *o, const char *what, const Talk *want, const Talk *got)
 
 /* ---------------------------------------------------------------- the command */
 
-static int
-measure_format(const Options *o, const Format *f, const Talk *reference,
-    const MoshiModelOptions *open, MoshiError *error)
+static MoshiModelOptions
+open_options(const Options *o)
 {
+  return (MoshiModelOptions){.model = o->model.model,
+      .parts = MOSHI_PART_LM,
+      .device = o->model.device,
+      .threads = o->model.threads};
+}
+
+/* f NULL: the weights as they were. */
+static int
+measure(const Options *o, const char *what, const Format *f, const char *kv_type,
+    const Talk *reference, MoshiError *error)
+{
+  const MoshiModelOptions open = open_options(o);
   Reformatted *weights = NULL;
-  MoshiModel *model = reformat_model(&weights, f, open, error);
+  MoshiModel *model = reformat_model(&weights, f, &open, error);
   if (!model)
     return error->status;
   MoshiSessionOptions options;
   moshi_session_options_init(&options, model);
-  Talk talk;
-  int status = talk_init(&talk, model, reference->user, reference->frames, error);
-  if (!status)
-    status = talk_run(&talk, reference, model, &options, error);
-  if (!status)
-    compare(o, f->name, reference, &talk);
+  options.kv_type = kv_type;
+  Talk talk = {0};
+  int status = 0;
+  if (!f || reformat_count(weights)) {
+    status = talk_init(&talk, model, reference->user, reference->frames, error);
+    if (!status)
+      status = talk_run(&talk, reference, model, &options, error);
+    if (!status)
+      compare(o, what, reference, &talk);
+  }
   talk_clear(&talk);
   moshi_model_unref(model);
   reformat_free(weights);
@@ -251,10 +266,7 @@ read_user(const Options *o, const MoshiModelInfo *info, int *frames, MoshiError 
 static int
 measure_model(const Options *o, MoshiError *error)
 {
-  const MoshiModelOptions open = {.model = o->model.model,
-      .parts = MOSHI_PART_LM,
-      .device = o->model.device,
-      .threads = o->model.threads};
+  const MoshiModelOptions open = open_options(o);
   Reformatted *weights = NULL;
   MoshiModel *model = reformat_model(&weights, NULL, &open, error);
   if (!model)
@@ -271,7 +283,11 @@ measure_model(const Options *o, MoshiError *error)
   reformat_free(weights);
   for (const Format *f = formats; f->name && !status; f++)
     if (f->type != MOSHI_TYPE_F32)
-      status = measure_format(o, f, &reference, &open, error);
+      status = measure(o, f->name, f, NULL, &reference, error);
+  if (!status)
+    status = measure(o, "kv-bf16", NULL, "bf16", &reference, error);
+  if (!status)
+    status = measure(o, "kv-int8", NULL, "int8", &reference, error);
   talk_clear(&reference);
   g_free(user);
   return status;

@@ -15,6 +15,7 @@ typedef struct {
 
 struct Reformatted {
   const Format *format;
+  int count; /* of matrices that got it */
   MoshiKernels kernels;
   GHashTable *tensors; /* name → Stored */
   char *config;
@@ -83,6 +84,7 @@ visit(void *cookie, const char *name, const MoshiRows *w)
   Reformatted *r = cookie;
   const Format *f =
       w->rows > 1 && r->format ? format_of_matrix(r->format, name, w->cols) : NULL;
+  r->count += f && f == r->format;
   store_matrix(r, f ? f : format_find("f32"), name, w);
   return 0;
 }
@@ -133,6 +135,12 @@ reformat_model(Reformatted **weights, const Format *format,
   else
     reformat_free(r);
   return model;
+}
+
+int
+reformat_count(const Reformatted *r)
+{
+  return r->count;
 }
 
 void

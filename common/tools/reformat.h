@@ -11,6 +11,8 @@ typedef struct Reformatted Reformatted;
 /* format NULL: all as it was. The model of `options` is loaded. */
 MoshiModel *reformat_model(Reformatted **weights, const Format *format,
     const MoshiModelOptions *options, MoshiError *error);
+/* Matrices that got the format itself, not what it has instead. */
+int reformat_count(const Reformatted *weights);
 /* After the model; NULL is fine. */
 void reformat_free(Reformatted *weights);
 

@@ -16,6 +16,14 @@ bench_now_ms(void)
   return g_get_monotonic_time() / 1e3;
 }
 
+void
+bench_sleep_until(double ms)
+{
+  double left = ms - bench_now_ms();
+  if (left > 0)
+    g_usleep(left * 1000);
+}
+
 double
 bench_cpu_ms(void)
 {
@@ -45,13 +53,11 @@ bench_row_finish(BenchRow *row, double *ms, int frames)
   row->peak_rss_mb = usage.ru_maxrss / 1024.0;
 }
 
-enum { PERIOD_MS = 80 };
-
 /* The median frame's, or what so many streams want all the time. */
 static double
 row_gb_s(const BenchRow *row)
 {
-  return row->bytes_per_frame / (row->streams ? PERIOD_MS : row->ms_median) / 1e6;
+  return row->bytes_per_frame / (row->streams ? BENCH_PERIOD_MS : row->ms_median) / 1e6;
 }
 
 static void
@@ -89,6 +95,9 @@ print_json(const BenchRow *row, double machine_gb_s)
   if (row->streams)
     printf(", \"streams\": %d, \"holds\": %s", row->streams,
         row->holds ? "true" : "false");
+  if (row->busy)
+    printf(", \"busy\": %d, \"worst_to_quiet\": %.2f", row->busy,
+        row->ms_max / row->quiet_ms);
   printf("}\n");
 }
 
@@ -97,6 +106,9 @@ print_text(const BenchRow *row, double machine_gb_s)
 {
   printf("%-12s %s, %s, %s, batch %d: ", row->bench, row->shape, row->quantization,
       row->device, row->batch);
+  if (row->busy)
+    printf("beside %d processes, the worst frame %.2f times a quiet one, ", row->busy,
+        row->ms_max / row->quiet_ms);
   if (row->streams)
     printf("%d streams %s 80 ms, done after ", row->streams,
         row->holds ? "hold" : "do not hold");

@@ -20,9 +20,14 @@ typedef struct {
    * can. Times are then from when a frame is due, and bytes those of all. */
   int streams;
   bool holds;
+  int busy;        /* processes that worked beside it */
+  double quiet_ms; /* the median without them */
 } BenchRow;
 
+enum { BENCH_PERIOD_MS = 80 };
+
 double bench_now_ms(void);
+void bench_sleep_until(double ms);
 /* Of the process, on all cores. */
 double bench_cpu_ms(void);
 /* Sorts ms and fills frames, times and peak_rss_mb. */

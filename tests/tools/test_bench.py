@@ -82,6 +82,37 @@ class Bench(unittest.TestCase):
         self.assertTrue(172e6 < encode["bytes_per_frame"] < 177e6, encode)
         self.assertTrue(160e6 < decode["bytes_per_frame"] < 165e6, decode)
 
+    def test_busy(self):
+        quiet, busy = self.rows("mimi", "--shape", "tiny", "--frames", "2", "--busy", "1")[::2]
+        self.assertNotIn("busy", quiet)
+        self.assertEqual(busy["busy"], 1)
+        self.assertGreater(busy["worst_to_quiet"], 0)
+
+    def quality(self, *arguments):
+        code, out, err = bench("quality", *arguments, "--json")
+        self.assertEqual((code, err), (0, ""))
+        return {(row["bench"], row.get("of")): row for row in map(json.loads, out.splitlines())}
+
+    def test_quality_of_products(self):
+        rows = self.quality()
+        errors = {name.split(":")[1]: row["error"] for (name, _), row in rows.items()}
+        self.assertLess(errors["f32"], 1e-6)
+        for finer, coarser in (("f16", "bf16"), ("bf16", "q8_0"), ("i8", "q4_0"), ("q8_0", "q4_0"), ("mlx8", "mlx4")):
+            self.assertLess(errors[finer], errors[coarser])
+        for row in rows.values():
+            self.assertLessEqual(row["of_bound"], 1, row)
+
+    def test_quality_of_a_model(self):
+        rows = self.quality("--model", TINY, "--frames", "20")
+        # Its weights are bf16, and stay it; 4 bits are seen, and seen to be no noise.
+        self.assertEqual(rows["quality:bf16", "audio"]["logits_error"], 0)
+        for part, draws in (("text", 20), ("audio", 160)):
+            self.assertEqual(rows["quality:q8_0", part]["draws"], draws)
+            self.assertLess(rows["quality:q8_0", part]["logits_error"], 0.02)
+            self.assertTrue(0.02 < rows["quality:q4_0", part]["logits_error"] < 0.3)
+            self.assertLess(rows["quality:kv-bf16", part]["logits_error"], rows["quality:kv-int8", part]["logits_error"])
+        self.assertNotIn(("quality:q4_k", "text"), rows)  # no row of this model is of whole blocks
+
     def test_kernels(self):
         rows = self.rows("kernels", "rms_norm")
         self.assertTrue(rows and all(r["bench"] == "kernel:rms_norm" for r in rows))
