@@ -10,9 +10,9 @@
 #include <time.h>
 
 enum {
-  HALF = 256 << 20, /* bytes read at a time, one half while the other is forgotten */
+  HALF = 128 << 20, /* bytes read at a time, one half while the other is forgotten */
   MAX_THREADS = 1024,
-  READS = 16,
+  READS = 24,
   CHAINS = 12, /* independent sums: they hide the latency of one */
   STEPS = 5000,
   MULTIPLIES = 100,
