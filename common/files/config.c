@@ -9,6 +9,7 @@
 
 #include "../error.h"
 #include "conditions-config.h"
+#include "hf-config.h"
 #include "mapped.h"
 #include "transformer-config.h"
 
@@ -434,6 +435,30 @@ resolve_generation(RawConfig *raw)
   c->silence_prefix = raw->stt_prefix;
 }
 
+/* The reference's own file. */
+static int
+parse(RawConfig *raw, JsonObject *object, const MoshiJsonPlace *place)
+{
+  set_defaults(raw);
+  int status =
+      moshi_json_fields(place, object, fields, G_N_ELEMENTS(fields), raw, false);
+  if (status == 0 && raw->lora)
+    status = moshi_json_fail(place, MOSHI_ERROR_MODEL, "lora",
+        "is true; adapters are not supported, merge it into the weights");
+  if (status == 0)
+    status = resolve_delays(raw, place);
+  if (status == 0)
+    status = resolve_text(raw, place);
+  if (status == 0)
+    status = resolve_main(raw, place);
+  if (status == 0)
+    status = resolve_depth(raw, object, place);
+  if (status == 0)
+    status = moshi_conditions_parse(&raw->lm, raw->conditioners, raw->fuser, place);
+  resolve_generation(raw);
+  return status;
+}
+
 MoshiLmConfig *
 moshi_lm_config_parse(
     const char *json, size_t size, const char *label, MoshiError *error)
@@ -441,27 +466,17 @@ moshi_lm_config_parse(
   JsonNode *root;
   if (moshi_json_parse(&root, json, size, label, error) < 0)
     return NULL;
-  RawConfig *raw = g_new(RawConfig, 1);
-  set_defaults(raw);
+  RawConfig *raw = g_new0(RawConfig, 1);
   JsonObject *object = json_node_get_object(root);
   MoshiJsonPlace place = {label, "", error};
-
-  int status =
-      moshi_json_fields(&place, object, fields, G_N_ELEMENTS(fields), raw, false);
-  if (status == 0 && raw->lora)
-    status = moshi_json_fail(&place, MOSHI_ERROR_MODEL, "lora",
-        "is true; adapters are not supported, merge it into the weights");
-  if (status == 0)
-    status = resolve_delays(raw, &place);
-  if (status == 0)
-    status = resolve_text(raw, &place);
-  if (status == 0)
-    status = resolve_main(raw, &place);
-  if (status == 0)
-    status = resolve_depth(raw, object, &place);
-  if (status == 0)
-    status = moshi_conditions_parse(&raw->lm, raw->conditioners, raw->fuser, &place);
-  resolve_generation(raw);
+  int status;
+  if (moshi_hf_is(object, "mimi"))
+    status = moshi_fail(error, MOSHI_ERROR_MODEL,
+        "%s: is of a Mimi codec; there is no language model with it", label);
+  else if (moshi_hf_is(object, "moshi"))
+    status = moshi_hf_lm_config(&raw->lm, object, &place);
+  else
+    status = parse(raw, object, &place);
 
   MoshiLmConfig *config = g_memdup2(&raw->lm, sizeof raw->lm);
   g_free(raw);

@@ -89,6 +89,7 @@ typedef struct {
   float audio_delay, silence_prefix;
   bool multistream;
   bool quantize;
+  bool transformers; /* the file is transformers' own, the codec's sizes are in it */
 } MoshiLmConfig;
 
 /* NULL on error. Free with moshi_lm_config_free. */
@@ -112,8 +113,11 @@ typedef struct {
 
 /* The released Mimi: moshi/models/loaders.py. */
 void mimi_config_default(MimiConfig *config);
+/* mimi_config.json, or transformers' config.json of a Mimi or of a Moshi with one. */
 int mimi_config_read(MimiConfig *config, const char *path, MoshiError *error);
 int mimi_config_parse(MimiConfig *config, const char *json, size_t size,
     const char *label, MoshiError *error);
+/* Whether a file is transformers' config.json of a MimiModel. */
+bool mimi_config_is(const char *path);
 
 #endif

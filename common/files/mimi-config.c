@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../error.h"
+#include "hf-config.h"
 #include "mapped.h"
 #include "transformer-config.h"
 
@@ -199,6 +200,128 @@ static const MoshiField fields[] = {
     {"quantizer", MOSHI_FIELD_CUSTOM, .read = read_quantizer},
 };
 
+/* ----------------------------------------------------- transformers' MimiConfig */
+
+static const char *const only_gelu[] = {"gelu", NULL};
+
+typedef struct {
+  RawConfig raw;
+  int n_kv_heads, head_dim, q_hidden, groups, n_semantic;
+  bool shortcut, bias;
+  double eps;
+} HfConfig;
+
+/* configuration_mimi.py */
+static const MoshiField hf_fields[] = {
+    FLOAT_FIELD("sampling_rate", sample_rate, 1, 1e6),
+    {"frame_rate", MOSHI_FIELD_FLOAT, offsetof(RawConfig, frame_rate), 1e-3, 1e6, true},
+    {"_frame_rate", MOSHI_FIELD_FLOAT, offsetof(RawConfig, frame_rate), 1e-3, 1e6,
+        true},
+    {"audio_channels", MOSHI_FIELD_CUSTOM, .read = read_one},
+    INT_FIELD("hidden_size", mimi.dimension, 1, MOSHI_MAX_DIM),
+    INT_FIELD("num_filters", mimi.n_filters, 1, 4096),
+    INT_FIELD("num_residual_layers", mimi.n_residual_layers, 0, 16),
+    {"upsampling_ratios", MOSHI_FIELD_CUSTOM, .null = true, .read = read_ratios},
+    INT_FIELD("kernel_size", mimi.kernel_size, 1, 1024),
+    INT_FIELD("last_kernel_size", mimi.last_kernel_size, 1, 1024),
+    INT_FIELD("residual_kernel_size", mimi.residual_kernel_size, 1, 1024),
+    INT_FIELD("dilation_growth_rate", mimi.dilation_base, 1, 16),
+    BOOL_FIELD("use_causal_conv", seanet_causal),
+    CHOICE_FIELD("pad_mode", pad_mode, only_constant),
+    INT_FIELD("compress", mimi.compress, 1, 4096),
+    {"trim_right_ratio", MOSHI_FIELD_CUSTOM, .read = read_one},
+    INT_FIELD("codebook_size", mimi.bins, 1, 65535),
+    INT_FIELD("codebook_dim", mimi.q_dim, 1, MOSHI_MAX_DIM),
+    INT_FIELD("num_quantizers", mimi.n_q, 2, MOSHI_MAX_CODEBOOKS),
+    {"num_semantic_quantizers", MOSHI_FIELD_CUSTOM, .read = read_one},
+    INT_FIELD("num_hidden_layers", mimi.transformer.n_layers, 1, MOSHI_MAX_LAYERS),
+    INT_FIELD("intermediate_size", dim_feedforward, 1, MOSHI_MAX_HIDDEN),
+    INT_FIELD("num_attention_heads", mimi.transformer.n_heads, 1, MOSHI_MAX_DIM),
+    CHOICE_FIELD("hidden_act", activation, only_gelu),
+    FLOAT_FIELD("rope_theta", max_period, 1, 1e9),
+    INT_FIELD("sliding_window", mimi.transformer.context, 1, MOSHI_MAX_CONTEXT),
+};
+static const MoshiField hf_others[] = {
+    {"num_key_value_heads", MOSHI_FIELD_INT, offsetof(HfConfig, n_kv_heads), 1,
+        MOSHI_MAX_DIM, true},
+    {"head_dim", MOSHI_FIELD_INT, offsetof(HfConfig, head_dim), 1, MOSHI_MAX_DIM, true},
+    {"vector_quantization_hidden_dimension", MOSHI_FIELD_INT,
+        offsetof(HfConfig, q_hidden), 1, MOSHI_MAX_DIM},
+    {"upsample_groups", MOSHI_FIELD_INT, offsetof(HfConfig, groups), 1, MOSHI_MAX_DIM},
+    {"use_conv_shortcut", MOSHI_FIELD_BOOL, offsetof(HfConfig, shortcut)},
+    {"attention_bias", MOSHI_FIELD_BOOL, offsetof(HfConfig, bias)},
+    {"norm_eps", MOSHI_FIELD_FLOAT, offsetof(HfConfig, eps), 0, 1},
+};
+
+/* What can differ in transformers and not here. */
+static int
+check_hf(const HfConfig *hf, const MoshiJsonPlace *place)
+{
+  const MimiConfig *c = &hf->raw.mimi;
+  const struct {
+    const char *key;
+    bool fits;
+    const char *must;
+  } rules[] = {
+      {"num_key_value_heads",
+          !hf->n_kv_heads || hf->n_kv_heads == c->transformer.n_heads,
+          "must be num_attention_heads"},
+      {"head_dim",
+          !hf->head_dim ||
+              (int64_t)hf->head_dim * c->transformer.n_heads == c->dimension,
+          "must be hidden_size / num_attention_heads"},
+      {"vector_quantization_hidden_dimension", hf->q_hidden == c->q_dim,
+          "must be codebook_dim"},
+      {"upsample_groups", hf->groups == c->dimension, "must be hidden_size"},
+      {"use_conv_shortcut", !hf->shortcut, "must be false"},
+      {"attention_bias", !hf->bias, "must be false"},
+      {"norm_eps", hf->eps == 1e-5, "must be 1e-5"},
+  };
+  for (size_t i = 0; i < G_N_ELEMENTS(rules); i++)
+    if (!rules[i].fits)
+      return moshi_json_fail(
+          place, MOSHI_ERROR_MODEL, rules[i].key, "%s", rules[i].must);
+  return 0;
+}
+
+static int
+read_hf(RawConfig *raw, JsonObject *object, const MoshiJsonPlace *place)
+{
+  HfConfig hf = {.q_hidden = 256, .groups = 512, .eps = 1e-5};
+  mimi_config_default(&hf.raw.mimi);
+  hf.raw.sample_rate = 24000;
+  hf.raw.frame_rate = 12.5;
+  hf.raw.seanet_causal = hf.raw.true_skip = hf.raw.transformer_causal = true;
+  hf.raw.max_period = 10000;
+  hf.raw.dim_feedforward = 2048;
+  int status = moshi_json_fields(
+      place, object, hf_fields, G_N_ELEMENTS(hf_fields), &hf.raw, true);
+  if (status == 0)
+    status =
+        moshi_json_fields(place, object, hf_others, G_N_ELEMENTS(hf_others), &hf, true);
+  if (status == 0)
+    status = check_hf(&hf, place);
+  *raw = hf.raw;
+  int dimension = raw->mimi.dimension;
+  raw->seanet = raw->transformer = raw->quantizer = true;
+  raw->mimi.transformer.dim = raw->input_dimension = raw->output_dimension = dimension;
+  raw->q_input_dimension = raw->q_output_dimension = dimension;
+  raw->norm = MOSHI_NORM_LAYER;
+  raw->position = MOSHI_POSITION_ROPE;
+  return status;
+}
+
+bool
+mimi_config_is(const char *path)
+{
+  JsonNode *root;
+  if (moshi_json_read(&root, path, MAX_FILE, NULL) < 0)
+    return false;
+  bool is = moshi_hf_is(json_node_get_object(root), "mimi");
+  json_node_unref(root);
+  return is;
+}
+
 /* The constructors' own defaults (SEANetEncoder, StreamingTransformer,
  * ResidualVectorQuantizer). */
 static void
@@ -338,9 +461,18 @@ mimi_config_parse(MimiConfig *config, const char *json, size_t size, const char 
   RawConfig raw;
   set_defaults(&raw);
   MoshiJsonPlace place = {label, "", error};
-  /* The reference looks only at the keys it knows of the outermost object. */
-  status = moshi_json_fields(
-      &place, json_node_get_object(root), fields, G_N_ELEMENTS(fields), &raw, true);
+  JsonObject *object = json_node_get_object(root);
+  JsonNode *inner = json_object_get_member(object, "audio_encoder_config");
+  if (moshi_hf_is(object, "moshi") && inner && JSON_NODE_HOLDS_OBJECT(inner)) {
+    place.prefix = "audio_encoder_config.";
+    status = read_hf(&raw, json_node_get_object(inner), &place);
+  } else if (moshi_hf_is(object, "mimi")) {
+    status = read_hf(&raw, object, &place);
+  } else {
+    /* The reference looks only at the keys it knows of the outermost object. */
+    status =
+        moshi_json_fields(&place, object, fields, G_N_ELEMENTS(fields), &raw, true);
+  }
   if (status == 0)
     status = resolve(&raw, &place);
   if (status == 0)
