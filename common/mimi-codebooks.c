@@ -10,14 +10,18 @@
 
 /* Codebook 0 is rvq_first's only level; the others are rvq_rest's. */
 static const MoshiTensor *
-find(const MoshiCheckpoint *checkpoint, int codebook, const char *const *names)
+find(const MoshiCheckpoint *checkpoint, int codebook, const char *const *variants)
 {
+  MoshiNames names;
+  MoshiTensorPiece pieces[MOSHI_MAX_PIECES];
   char name[128];
-  for (; *names; names++) {
+  moshi_names_of_mimi(&names, checkpoint, NULL);
+  for (; *variants; variants++) {
     snprintf(name, sizeof name, "quantizer.%s.vq.layers.%d._codebook.%s",
-        codebook ? "rvq_rest" : "rvq_first", codebook ? codebook - 1 : 0, *names);
-    if (moshi_checkpoint_has(checkpoint, name))
-      return moshi_checkpoint_find(checkpoint, name);
+        codebook ? "rvq_rest" : "rvq_first", codebook ? codebook - 1 : 0, *variants);
+    moshi_names_locate(&names, checkpoint, name, pieces);
+    if (moshi_checkpoint_has(checkpoint, pieces[0].name))
+      return moshi_checkpoint_find(checkpoint, pieces[0].name);
   }
   return NULL;
 }

@@ -344,6 +344,9 @@ open_lm(MoshiModel *m, MoshiError *error)
   int status = check_part(m, PART_LM, error);
   if (status)
     return status;
+  MoshiNames names;
+  if (moshi_names_of_lm(&names, m->checkpoint[PART_LM], c))
+    moshi_names_use_others(&names, m->checkpoint[PART_LM]);
   size_t n_unused;
   const char *unused = moshi_checkpoint_unused(m->checkpoint[PART_LM], &n_unused);
   if (unused)

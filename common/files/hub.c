@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "../error.h"
-#include "checkpoint.h"
+#include "dialect.h"
 #include "hub-cache.h"
+#include "moshi-7b.h"
 
 #ifndef MOSHI_DATADIR
 #define MOSHI_DATADIR "/usr/local/share/gst-moshi"
@@ -136,15 +137,16 @@ name_checkpoint(Source *s, const char *path, MoshiError *error)
   if (!c)
     return moshi_fail(error, problem.status, "%s", problem.message);
   s->dir = g_path_get_dirname(path);
-  if (moshi_checkpoint_has(c, "text_emb.weight"))
+  MoshiNames names;
+  if (moshi_names_of_lm(&names, c, NULL))
     s->lm_file = g_strdup(path);
-  else if (moshi_checkpoint_has(c, "quantizer.rvq_first.input_proj.weight"))
+  if (moshi_names_of_mimi(&names, c, NULL))
     s->mimi_file = g_strdup(path);
-  else
+  if (!s->lm_file && !s->mimi_file)
     status = moshi_fail(error, MOSHI_ERROR_MODEL,
         "%s: is neither a language model (no tensor text_emb.weight) nor a Mimi codec "
-        "(no "
-        "quantizer.rvq_first.input_proj.weight)",
+        "(no quantizer.rvq_first.input_proj.weight), under none of the names that are "
+        "known",
         path);
   moshi_checkpoint_unref(c);
   return status;
@@ -257,23 +259,83 @@ name_default(Source *s, MoshiError *error)
 
 /* ------------------------------------------------------------- the parts */
 
+/* The only checkpoint of a directory whose name begins with "model", NULL where there
+ * are several or none. Shards are known by their index. */
+static char *
+lone_model(const Source *s)
+{
+  static const char *const suffixes[] = {".safetensors", ".gguf", NULL};
+  GDir *dir = g_dir_open(s->dir, 0, NULL);
+  char *found = NULL;
+  const char *name;
+  int n = 0;
+  while (dir && (name = g_dir_read_name(dir)))
+    if (g_str_has_prefix(name, "model") && has_suffix(name, suffixes) &&
+        !strstr(name, "-of-") && !strstr(name, "vision") && ++n == 1)
+      found = g_strdup(name);
+  if (dir)
+    g_dir_close(dir);
+  if (n > 1)
+    g_clear_pointer(&found, g_free);
+  return found;
+}
+
+/* A checkpoint that a configuration names, or the shards of it, or the only one that
+ * is there. */
+static int
+find_weights(
+    const Source *s, const char *name, const char *key, char **out, MoshiError *error)
+{
+  char *index = g_strconcat(name, ".index.json", NULL);
+  char *other = NULL;
+  if (moshi_hub_is_safe_path(name) && !source_has(s, name))
+    other = source_has(s, index) ? g_strdup(index) : lone_model(s);
+  int status = source_find(s, other ? other : name, key, out, error);
+  g_free(index);
+  g_free(other);
+  return status;
+}
+
+/* The configuration of a language model that comes without one: NULL where it is not
+ * known. */
+static MoshiLmConfig *
+known_config(const Source *s)
+{
+  MoshiError error;
+  char *path = g_strdup(s->lm_file);
+  if (!path && find_weights(s, "model.safetensors", "moshi_name", &path, &error) < 0)
+    return NULL;
+  MoshiCheckpoint *c = moshi_checkpoint_open(path, &error);
+  bool known = c && moshi_7b_is(c);
+  moshi_checkpoint_unref(c);
+  g_free(path);
+  return known ? moshi_lm_config_parse(
+                     moshi_7b_config, strlen(moshi_7b_config), "Moshi 7B", &error)
+               : NULL;
+}
+
 static int
 find_config(const Source *s, MoshiModelFiles *files, unsigned parts, MoshiError *error)
 {
   if (!source_has(s, "config.json")) {
     if (!(parts & MOSHI_PART_LM))
       return 0;
+    files->lm_config = known_config(s);
+    if (files->lm_config)
+      return 0;
     return moshi_fail(error, MOSHI_ERROR_NOT_FOUND,
-        "%s%s%s: holds no config.json, and a language model is not run without one; "
-        "for "
-        "Moshiko or Moshika 7B, copy %s/configs/moshi-7b.json to %s/config.json, for "
-        "others see docs/model-files.md",
-        s->repo.id ? s->repo.id : "", s->repo.id ? ": " : "", s->dir, MOSHI_DATADIR,
-        s->dir);
+        "%s%s%s: holds no config.json, and its weights are not those of Moshiko or "
+        "Moshika 7B, which need none; take the model's own config.json, "
+        "docs/model-files.md",
+        s->repo.id ? s->repo.id : "", s->repo.id ? ": " : "", s->dir);
   }
   int status = source_find(s, "config.json", "config", &files->config, error);
   if (status < 0)
     return status;
+  if (!(parts & MOSHI_PART_LM) && mimi_config_is(files->config)) {
+    files->mimi_config = g_steal_pointer(&files->config);
+    return 0;
+  }
   MoshiError problem = {0};
   files->lm_config = moshi_lm_config_read(files->config, &problem);
   if (files->lm_config)
@@ -295,12 +357,7 @@ find_lm(const Source *s, MoshiModelFiles *files, unsigned parts, MoshiError *err
   if (s->lm_file) {
     files->lm = g_strdup(s->lm_file);
   } else {
-    char *index = g_strconcat(config->moshi_name, ".index.json", NULL);
-    bool sharded = moshi_hub_is_safe_path(index) &&
-                   !source_has(s, config->moshi_name) && source_has(s, index);
-    status = source_find(
-        s, sharded ? index : config->moshi_name, "moshi_name", &files->lm, error);
-    g_free(index);
+    status = find_weights(s, config->moshi_name, "moshi_name", &files->lm, error);
   }
   if (status == 0)
     status = check_suffix(files->lm, error);
@@ -310,18 +367,30 @@ find_lm(const Source *s, MoshiModelFiles *files, unsigned parts, MoshiError *err
   return status;
 }
 
+/* transformers' MimiModel: the weights are called as those of any model. */
+static bool
+is_mimi(const char *path)
+{
+  MoshiCheckpoint *c = moshi_checkpoint_open(path, NULL);
+  MoshiNames names;
+  bool is = c && moshi_names_of_mimi(&names, c, NULL);
+  moshi_checkpoint_unref(c);
+  return is;
+}
+
 /* The codec of a directory whose config.json does not name one that is there. */
 static int
 find_lone_mimi(const Source *s, char **out, MoshiError *error)
 {
   if (source_has(s, "mimi.safetensors"))
     return source_find(s, "mimi.safetensors", "mimi_name", out, error);
+  static const char *const suffixes[] = {".safetensors", ".gguf", NULL};
   GDir *dir = g_dir_open(s->dir, 0, NULL);
   char *found = NULL;
   const char *name;
   int n = 0;
   while (dir && (name = g_dir_read_name(dir)))
-    if (g_str_has_suffix(name, ".safetensors") &&
+    if (has_suffix(name, suffixes) &&
         (g_str_has_prefix(name, "tokenizer-") || g_str_has_prefix(name, "mimi-")) &&
         ++n == 1)
       found = g_strdup(name);
@@ -335,11 +404,16 @@ find_lone_mimi(const Source *s, char **out, MoshiError *error)
         "%s: holds %d codecs (such as %s); name the file itself, or set mimi_name in "
         "config.json",
         s->dir, n, found);
+  else if (find_weights(s, "model.safetensors", "mimi_name", out, NULL) == 0 &&
+           is_mimi(*out))
+    status = 0;
   else
     status = moshi_fail(error, MOSHI_ERROR_NOT_FOUND,
         "%s: holds no Mimi codec (no mimi.safetensors, tokenizer-*.safetensors or "
         "mimi-*.safetensors)",
         s->dir);
+  if (status < 0)
+    g_clear_pointer(out, g_free);
   g_free(found);
   return status;
 }
@@ -352,8 +426,13 @@ find_mimi_config(const Source *s, MoshiModelFiles *files, bool named, MoshiError
         &files->mimi_config, error);
   char *dir = g_path_get_dirname(files->mimi);
   char *beside = g_build_filename(dir, "mimi_config.json", NULL);
-  if (g_file_test(beside, G_FILE_TEST_EXISTS))
+  if (g_file_test(beside, G_FILE_TEST_EXISTS)) {
+    g_free(files->mimi_config);
     files->mimi_config = g_steal_pointer(&beside);
+  } else if (files->lm_config && files->lm_config->transformers &&
+             strcmp(dir, s->dir) == 0) {
+    files->mimi_config = g_strdup(files->config);
+  }
   g_free(beside);
   g_free(dir);
   return 0;
@@ -372,6 +451,8 @@ find_mimi(const Source *s, MoshiModelFiles *files, MoshiError *error)
     files->mimi = g_strdup(s->mimi_file);
   } else if (name && (strstr(name, "://") || source_has(s, name))) {
     status = source_find(s, name, "mimi_name", &files->mimi, error);
+  } else if (files->lm_config && files->lm_config->transformers) {
+    status = find_weights(s, name, "mimi_name", &files->mimi, error);
   } else {
     MoshiError lone = {0};
     status = find_lone_mimi(s, &files->mimi, &lone);

@@ -24,6 +24,7 @@ const LmCase lm_cases[] = {
     /* The same in other dialects; what quantised files stand for (make_dialects.py). */
     {"tts-guided", "greedy", .conditions = {{"cfg", "1.0"}}, .model = "dialect-candle"},
     {"tts-guided", "greedy", .conditions = {{"cfg", "1.0"}}, .model = "dialect-mlx"},
+    {"dialect-transformers", "greedy"},
     {"dialect-int8", "greedy"},
     {"dialect-mlx-q8", "greedy"},
     {"dialect-mlx-q4", "greedy"},

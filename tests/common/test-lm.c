@@ -318,7 +318,7 @@ main(int argc, char **argv)
     name = lm_case_path("/lm/golden-2-threads", c);
     g_test_add_data_func(name, c, test_golden_threads);
     g_free(name);
-    name = g_strdup_printf("/lm/kv/%s.%s", c->checkpoint, c->vector);
+    name = lm_case_path("/lm/kv", c);
     g_test_add_data_func(name, c, test_small_kv);
     g_free(name);
   }

@@ -21,6 +21,8 @@ static const char *const small[][2] = {
     {"mimi-mini", "mimi-mini.frame1"},
     {"mimi-odd", "mimi-odd.synth"},
     {"mimi-direct", "mimi-direct.synth"},
+    {"dialect-mimi", "dialect-mimi.synth"},
+    {"dialect-transformers", "dialect-mimi.synth"},
 };
 static const char *const full[] = {"mimi-full.speech", "mimi-full.synth"};
 
@@ -103,10 +105,10 @@ add(const char *model, const char *vector)
   for (int threads = 1; threads <= 2; threads++) {
     Case *c = g_new(Case, 1);
     *c = (Case){model, vector, threads};
-    char name[128];
-    snprintf(name, sizeof name, "/mimi/encode/%s/%d", vector, threads);
+    char name[512];
+    snprintf(name, sizeof name, "/mimi/encode/%s/%s/%d", model, vector, threads);
     g_test_add_data_func(name, c, test_encode);
-    snprintf(name, sizeof name, "/mimi/decode/%s/%d", vector, threads);
+    snprintf(name, sizeof name, "/mimi/decode/%s/%s/%d", model, vector, threads);
     g_test_add_data_func_full(name, c, test_decode, g_free);
   }
 }

@@ -366,7 +366,9 @@ def make_transformers(w, cfg, out, mimi_dir, directory):
     ours = lm.forward_text(ids)[1][:, 0]
     print("transformers: text logits differ by", float((theirs - ours).abs().max()), "of", float(ours.abs().max()))
     assert (theirs - ours).abs().max() < 1e-4 * ours.abs().max()
-    model.to(torch.bfloat16).save_pretrained(out, max_shard_size="200KB")
+    model.to(torch.bfloat16)
+    model.audio_encoder.float().load_state_dict(mimi.state_dict())  # as exact as its vectors
+    model.save_pretrained(out, max_shard_size="200KB")
     return w
 
 
