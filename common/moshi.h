@@ -83,6 +83,9 @@ typedef struct {
    * NULL), "q8", "q4". The result is kept for the next time: see $MOSHI_CACHE in
    * docs/model-files.md. */
   const char *quantization;
+  /* Mimi's matrices: "f32" (or NULL), exact; "bf16" rounds them, which takes half of
+   * the memory and less time, and changes some codes. */
+  const char *mimi_weights;
 } MoshiModelOptions;
 
 typedef struct {

@@ -641,6 +641,7 @@ static void
 install_properties (GObjectClass * object_class)
 {
   gst_moshi_model_install_properties (object_class);
+  gst_moshi_model_install_weights (object_class);
 
   /**
    * GstMimiEnc:codebooks:

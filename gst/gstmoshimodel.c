@@ -36,6 +36,39 @@ gst_moshi_model_install_properties (GObjectClass * klass)
           "The result does not depend on it", 0, 1024, 0, flags));
 }
 
+#define GST_TYPE_MIMI_WEIGHTS (gst_mimi_weights_get_type ())
+static GType
+gst_mimi_weights_get_type (void)
+{
+  static gsize type = 0;
+  static const GEnumValue values[] = {
+    {GST_MIMI_WEIGHTS_F32, "Exact: the codes and the sound of the reference",
+        "f32"},
+    {GST_MIMI_WEIGHTS_BF16, "Rounded: faster, half the memory, other codes",
+        "bf16"},
+    {0, NULL, NULL}
+  };
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstMimiWeights",
+            values));
+  return type;
+}
+
+void
+gst_moshi_model_install_weights (GObjectClass * klass)
+{
+  g_object_class_install_property (klass, GST_MOSHI_MODEL_PROP_WEIGHTS,
+      g_param_spec_enum ("weights", "Weights",
+          "Type of the codec's matrices in memory. bf16 takes half of the "
+          "memory and less time, changes some codes and adds some noise; the "
+          "other end of the stream need not have the same",
+          GST_TYPE_MIMI_WEIGHTS, GST_MIMI_WEIGHTS_F32,
+          G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS |
+          GST_PARAM_MUTABLE_READY));
+  gst_type_mark_as_plugin_api (GST_TYPE_MIMI_WEIGHTS, 0);
+}
+
 void
 gst_moshi_model_init (GstMoshiModel * self, GstElement * element, guint parts)
 {
@@ -77,6 +110,9 @@ gst_moshi_model_set_property (GstMoshiModel * self, guint id,
     case GST_MOSHI_MODEL_PROP_THREADS:
       self->threads = g_value_get_uint (value);
       break;
+    case GST_MOSHI_MODEL_PROP_WEIGHTS:
+      self->weights = g_value_get_enum (value);
+      break;
     default:
       mine = FALSE;
       break;
@@ -102,6 +138,9 @@ gst_moshi_model_get_property (GstMoshiModel * self, guint id, GValue * value)
       break;
     case GST_MOSHI_MODEL_PROP_THREADS:
       g_value_set_uint (value, self->threads);
+      break;
+    case GST_MOSHI_MODEL_PROP_WEIGHTS:
+      g_value_set_enum (value, self->weights);
       break;
     default:
       mine = FALSE;
@@ -268,6 +307,8 @@ open_model (GstMoshiModel * self)
   options.model = path = g_strdup (self->path);
   options.device = device = g_strdup (self->device);
   options.threads = self->threads;
+  options.mimi_weights =
+      self->weights == GST_MIMI_WEIGHTS_BF16 ? "bf16" : "f32";
   options.parts = self->parts;
   options.quantization = self->quantization;
   self->changed = FALSE;

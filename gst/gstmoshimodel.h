@@ -9,15 +9,22 @@ G_BEGIN_DECLS
 
 GST_DEBUG_CATEGORY_EXTERN (gst_moshi_debug);
 
-/* Property ids of the three properties; an element's own begin at
- * GST_MOSHI_MODEL_PROP_LAST. */
+/* Ids of the properties; an element's own begin at GST_MOSHI_MODEL_PROP_LAST. */
 enum
 {
   GST_MOSHI_MODEL_PROP_MODEL = 1,
   GST_MOSHI_MODEL_PROP_DEVICE,
   GST_MOSHI_MODEL_PROP_THREADS,
+  GST_MOSHI_MODEL_PROP_WEIGHTS, /* of the codec's elements */
   GST_MOSHI_MODEL_PROP_LAST
 };
+
+/* What the codec's matrices are rounded to. */
+typedef enum
+{
+  GST_MIMI_WEIGHTS_F32,
+  GST_MIMI_WEIGHTS_BF16
+} GstMimiWeights;
 
 typedef enum
 {
@@ -40,6 +47,7 @@ typedef struct
   gchar *path, *device;         /* properties */
   guint threads;
   const gchar *quantization;    /* not owned */
+  GstMimiWeights weights;
   gboolean changed;             /* a property since the model was opened */
   MoshiModel *model;
   GstMoshiModelState state;
@@ -51,6 +59,8 @@ typedef struct
 } GstMoshiModel;
 
 void gst_moshi_model_install_properties (GObjectClass * klass);
+/* The property "weights" too. */
+void gst_moshi_model_install_weights (GObjectClass * klass);
 
 void gst_moshi_model_init (GstMoshiModel * self, GstElement * element,
     guint parts);

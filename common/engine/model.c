@@ -45,6 +45,7 @@ struct MoshiModel {
   MoshiModelFiles files;
   MoshiInvention invention; /* without a source: the model has files */
   MimiConfig mimi_config;
+  MoshiType mimi_type;
   MoshiCheckpoint *checkpoint[N_PARTS];
   size_t bytes[N_PARTS]; /* that the part's load will read */
   MoshiTokenizer *tokenizer;
@@ -70,6 +71,7 @@ make_loader(const MoshiModel *m, PartKind kind, MoshiError *error)
   return (MoshiLoader){.checkpoint = m->checkpoint[kind],
       .source = m->invention.source,
       .source_cookie = m->invention.cookie,
+      .packed = m->mimi_type,
       .error = error};
 }
 
@@ -128,10 +130,11 @@ part_key(const MoshiModel *m, PartKind kind)
   if (config)
     stat(config, &st);
   bool converted = kind == PART_LM && m->conversion;
+  int type = kind != PART_LM ? (int)m->mimi_type : converted ? (int)m->quantization : 0;
   return g_strdup_printf("%d|%s|%llu.%llu.%lld.%ld|%s|%d|%d", kind,
       moshi_checkpoint_identity(m->checkpoint[kind]), (unsigned long long)st.st_dev,
       (unsigned long long)st.st_ino, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
-      m->device_name, m->threads, converted ? (int)m->quantization : 0);
+      m->device_name, m->threads, type);
 }
 
 /* The caller's progress over several parts, and the table's for those who wait. */
@@ -399,6 +402,17 @@ invent_files(MoshiModel *m, MoshiError *error)
 }
 
 static int
+choose_mimi_type(MoshiModel *m, const char *name, MoshiError *error)
+{
+  if (name && !strcmp(name, "bf16"))
+    m->mimi_type = MOSHI_TYPE_BF16;
+  else if (name && strcmp(name, "f32"))
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+        "Mimi's weights cannot be \"%s\"; they can be f32 or bf16", name);
+  return 0;
+}
+
+static int
 open_model(MoshiModel *m, const MoshiModelOptions *options, MoshiError *error)
 {
   unsigned all =
@@ -443,7 +457,9 @@ moshi_model_invent(const MoshiModelOptions *options, const MoshiInvention *inven
   m->device_name = g_strdup(options->device ? options->device : "auto");
   m->invention = *invention;
   g_mutex_init(&m->loading);
-  if (open_model(m, options, error ? error : &own))
+  error = error ? error : &own;
+  if (choose_mimi_type(m, options->mimi_weights, error) ||
+      open_model(m, options, error))
     g_clear_pointer(&m, moshi_model_unref);
   return m;
 }
@@ -551,6 +567,12 @@ const MimiConfig *
 moshi_model_mimi_config(const MoshiModel *model)
 {
   return &model->mimi_config;
+}
+
+MoshiType
+moshi_model_mimi_type(const MoshiModel *model)
+{
+  return model->mimi_type;
 }
 
 const MoshiLmConfig *

@@ -27,6 +27,8 @@ const MimiEncoderWeights *moshi_model_encoder(const MoshiModel *model);
 const MimiDecoderWeights *moshi_model_decoder(const MoshiModel *model);
 const MoshiLmWeights *moshi_model_lm(const MoshiModel *model);
 const MimiConfig *moshi_model_mimi_config(const MoshiModel *model);
+/* F32 or BF16: what Mimi's matrices are rounded to. */
+MoshiType moshi_model_mimi_type(const MoshiModel *model);
 const MoshiLmConfig *moshi_model_lm_config(const MoshiModel *model);
 const MoshiTokenizer *moshi_model_tokenizer(const MoshiModel *model);
 

@@ -23,13 +23,23 @@
 
 enum { MAX_FRAMES = 1000000, MAX_SECONDS = 3600, MAX_BUSY = 256 };
 
+/* What was done to the weights of the model's file, or of its shape. */
+static const char *
+quantization_of(const BenchRun *run)
+{
+  const ToolModelOptions *o = &run->options->model;
+  if (moshi_model_info(run->model)->frame_size && o->weights)
+    return o->weights;
+  return o->quantization ? o->quantization : "none";
+}
+
 BenchRow *
 bench_add_row(BenchRun *run, const char *bench)
 {
   const BenchOptions *o = run->options;
   const MoshiModelInfo *info = moshi_model_info(run->model);
   BenchRow row = {.shape = o->shape ? o->shape : info->path,
-      .quantization = o->model.quantization ? o->model.quantization : "none",
+      .quantization = quantization_of(run),
       .threads = o->model.threads ? o->model.threads : moshi_cores(),
       .batch = o->batch,
       .context = o->context ? o->context : info->context,
@@ -152,8 +162,10 @@ static MoshiModel *
 load_shape(
     const BenchOptions *o, unsigned parts, RandomWeights **weights, MoshiError *error)
 {
-  const MoshiModelOptions open = {
-      .parts = parts, .device = o->model.device, .threads = o->model.threads};
+  const MoshiModelOptions open = {.parts = parts,
+      .device = o->model.device,
+      .threads = o->model.threads,
+      .mimi_weights = o->model.weights};
   const char *name = o->model.quantization ? o->model.quantization : "none";
   const Format *format = format_find(name);
   if (format)

@@ -19,6 +19,9 @@ tool_add_model_options(GOptionGroup *group, ToolModelOptions *options)
       {"quantization", 'q', 0, G_OPTION_ARG_STRING, &options->quantization,
           "Convert the language model's weights to none (default), q8 or q4",
           "QUANTIZATION"},
+      {"weights", 'w', 0, G_OPTION_ARG_STRING, &options->weights,
+          "Of Mimi: f32 (default), or bf16 for half the memory and other codes",
+          "TYPE"},
       {NULL}};
   g_option_group_add_entries(group, entries);
 }
@@ -29,6 +32,7 @@ tool_model_options_clear(ToolModelOptions *options)
   g_free(options->model);
   g_free(options->device);
   g_free(options->quantization);
+  g_free(options->weights);
 }
 
 MoshiModel *
@@ -38,7 +42,8 @@ tool_load_model(const ToolModelOptions *options, unsigned parts, MoshiError *err
       .parts = parts,
       .device = options->device,
       .threads = options->threads,
-      .quantization = options->quantization};
+      .quantization = options->quantization,
+      .mimi_weights = options->weights};
   MoshiModel *model = moshi_model_open(&open, error);
   if (model && moshi_model_load(model, NULL, NULL, error)) {
     moshi_model_unref(model);

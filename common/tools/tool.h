@@ -8,11 +8,11 @@
 #include "../error.h"
 
 typedef struct {
-  char *model, *device, *quantization;
+  char *model, *device, *quantization, *weights;
   int threads;
 } ToolModelOptions;
 
-/* --model, --device, --threads and --quantization. */
+/* --model, --device, --threads, --quantization and --weights. */
 void tool_add_model_options(GOptionGroup *group, ToolModelOptions *options);
 void tool_model_options_clear(ToolModelOptions *options);
 /* Finds, checks and loads. */

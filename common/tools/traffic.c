@@ -19,11 +19,12 @@ cache_bytes(const MoshiTransformerConfig *c, MoshiKv kv, double steps)
 
 /* ------------------------------------------------------------------ Mimi */
 
-/* Mimi computes in f32 whatever its file has, and touches all its weights but
+/* Mimi's matrices are as they were packed, and it touches all its weights but
  * those of the quantizer: the walk that checks a model tells what they are. */
 typedef struct {
   bool encodes;
   int codebooks, batch;
+  double matrix_size; /* of an element */
   double bytes;
   MoshiTensor tensor; /* the last one asked for */
 } Walk;
@@ -52,9 +53,10 @@ count_tensor(void *cookie, const char *name, int n_dims, const int64_t *dims)
       (MoshiTensor){.name = "", .dtype = MOSHI_DTYPE_F32, .n_dims = n_dims, .data = w};
   for (int i = 0; i < n_dims; i++)
     elements *= w->tensor.dims[i] = dims[i];
-  w->bytes +=
-      sizeof(float) *
-      (strstr(name, "._codebook.") ? codebook_elements(w, name, dims) : elements);
+  if (strstr(name, "._codebook."))
+    w->bytes += sizeof(float) * codebook_elements(w, name, dims);
+  else
+    w->bytes += (n_dims > 1 ? w->matrix_size : sizeof(float)) * elements;
   return &w->tensor;
 }
 
@@ -70,6 +72,7 @@ mimi_bytes(const MoshiModel *model, Walk *walk, double steps)
       .source = count_tensor,
       .source_cookie = walk,
       .error = &error};
+  walk->matrix_size = moshi_rows_bytes(moshi_model_mimi_type(model), 1);
   if (walk->encodes)
     mimi_encoder_weights_load(&l, config);
   else
