@@ -22,7 +22,8 @@
 #define DEFAULT_PATH "/api/chat"
 #define MAX_MESSAGE (1 << 20)   /* bytes */
 #define CONNECT_TIME 30         /* s until the connection stands */
-#define PAUSE 3                 /* s without a word: the reply is over */
+#define PAUSE (3 * OPUS_CLOCK)  /* of reply without a word: it is over */
+#define NO_ANSWER 30            /* s without a message */
 #define TICK 100                /* ms */
 
 static gchar *in, *out, *transcript_name, *token;
@@ -37,8 +38,9 @@ typedef struct
   Transcript *transcript;
   OggOpusReader reader;
   OggOpusWriter writer;
-  guint64 heard;                /* samples of OPUS_CLOCK */
-  gint64 asked, last_word;      /* monotonic time, 0: not yet */
+  gint64 heard;                 /* length of the reply, in OPUS_CLOCK */
+  gint64 asked, last_word;      /* then; -1: not yet */
+  gint64 last_message;          /* monotonic time */
   gboolean started, finishing, in_line;
   int status;
 } Client;
@@ -107,7 +109,7 @@ on_asked (gpointer user_data)
 {
   Client *client = user_data;
 
-  client->asked = g_get_monotonic_time ();
+  client->asked = client->heard;
 }
 
 static void
@@ -139,7 +141,7 @@ on_reply (const guint8 * data, gsize size, guint samples, gpointer user_data)
 static void
 show_text (Client * client, const Message * message)
 {
-  client->last_word = g_get_monotonic_time ();
+  client->last_word = client->heard;
   client->in_line = TRUE;
   g_print ("%.*s", (int) message->size, (const char *) message->data);
   fflush (stdout);
@@ -186,6 +188,7 @@ on_message (SoupWebsocketConnection * websocket, gint type, GBytes * bytes,
   const guint8 *data = g_bytes_get_data (bytes, &size);
   gchar *text;
 
+  client->last_message = g_get_monotonic_time ();
   if (client->finishing || type != SOUP_WEBSOCKET_DATA_BINARY
       || !message_read (&message, data, size))
     return;
@@ -220,7 +223,7 @@ on_closed (SoupWebsocketConnection * websocket, Client * client)
 {
   if (!client->finishing && !client->started)
     fail (client, "The server has closed the connection");
-  else if (!client->finishing && !client->asked)
+  else if (!client->finishing && client->asked < 0)
     say (client, "The server has closed the connection");
   finish (client);
 }
@@ -309,18 +312,30 @@ connect_to (Client * client, SoupSession * session, const gchar * uri)
 
 /* ---- main ---- */
 
-/* After a question from a file: when the reply is over, or none has come. */
+/* After a question from a file: when the reply is over, or none has come. Its own
+ * time counts, for a server may be slow. */
+static gboolean
+is_over (Client * client)
+{
+  gint64 since = client->heard - client->asked;
+
+  return since > tail * (gint64) OPUS_CLOCK || (since > PAUSE
+      && client->last_word >= 0 && client->last_word > client->asked - PAUSE
+      && client->heard - client->last_word > PAUSE);
+}
+
 static gboolean
 on_tick (gpointer user_data)
 {
   Client *client = user_data;
-  gint64 now = g_get_monotonic_time ();
 
-  if (client->asked && (now - client->asked > tail * G_USEC_PER_SEC
-          || (client->last_word > client->asked - PAUSE * G_USEC_PER_SEC
-              && now - client->last_word > PAUSE * G_USEC_PER_SEC
-              && now - client->asked > PAUSE * G_USEC_PER_SEC)))
+  if (client->asked < 0 || client->finishing)
+    return G_SOURCE_CONTINUE;
+  if (is_over (client))
     finish (client);
+  else if (g_get_monotonic_time () - client->last_message >
+      NO_ANSWER * G_USEC_PER_SEC)
+    fail (client, "The server does not answer");
   return G_SOURCE_CONTINUE;
 }
 
@@ -384,7 +399,7 @@ static const GOptionEntry options[] = {
   {"transcript", 0, 0, G_OPTION_ARG_FILENAME, &transcript_name,
       "What Moshi says, with times; WebVTT if it ends in .vtt", "FILE"},
   {"tail", 0, 0, G_OPTION_ARG_INT, &tail,
-      "After a question from a file, wait so long for words (default 10)",
+      "After a question from a file, listen so long for words (default 10)",
       "SECONDS"},
   {"token", 0, 0, G_OPTION_ARG_STRING, &token, "What the server asks for",
       "TOKEN"},
@@ -400,7 +415,7 @@ main (int argc, char **argv)
 {
   static const SoundFuncs funcs =
       { on_packet, on_asked, on_sound_failed, on_written };
-  Client client = { NULL };
+  Client client = {.asked = -1,.last_word = -1 };
   GOptionContext *context =
       g_option_context_new ("URL - talk with Moshi on a server");
   GError *error = NULL;
