@@ -48,7 +48,7 @@ packages_of() {
     # another processor's kernels, and a conversation without hardware
     suites) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libsimde-dev \
       gstreamer1.0-pulseaudio pulseaudio pulseaudio-utils python3-gi \
-      gstreamer1.0-x ;;
+      gstreamer1.0-x haproxy ;;
     format) echo clang-format shellcheck indent ;;
     clang | fuzz) echo clang libclang-rt-14-dev ;;
     valgrind) echo valgrind libglib2.0-dev ;;

@@ -41,7 +41,7 @@ def is_up(port, name):
         while piece := s.recv(65536):
             data += piece
     rows = [line.split(",") for line in data.decode().splitlines()]
-    return any(r[:2] == ["servers", name] and "UP" in r for r in rows)
+    return any(r[:2] == ["servers", name] and any(field.startswith("UP") for field in r) for r in rows)
 
 
 def finish(caller):
