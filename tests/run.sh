@@ -45,7 +45,7 @@ packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 python3-numpy
   gstreamer1.0-plugins-bad"
 packages_of() {
   case $1 in
-    # another processor's kernels, and a conversation without hardware
+    # another processor's kernels, a conversation without hardware, a browser
     suites) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libsimde-dev \
       gstreamer1.0-pulseaudio pulseaudio pulseaudio-utils python3-gi \
       gstreamer1.0-x haproxy ;;
