@@ -54,16 +54,13 @@ run_thread(gpointer data)
 }
 
 static void
-run_caller(Run *r, void *scratch)
+tell(Run *r, double done)
 {
   const MoshiCrew *crew = r->crew;
-  while (do_next(r, scratch)) {
-    double done = (double)(gsize)g_atomic_pointer_get(&r->next) / crew->n;
-    MoshiError error = {0};
-    if (crew->progress && crew->progress(crew->cookie, MIN(done, 1.0))) {
-      moshi_fail(&error, MOSHI_ERROR_CANCELLED, "loading was cancelled");
-      stop(r, &error);
-    }
+  MoshiError error = {0};
+  if (crew->progress && crew->progress(crew->cookie, MIN(done, 1.0))) {
+    moshi_fail(&error, MOSHI_ERROR_CANCELLED, "loading was cancelled");
+    stop(r, &error);
   }
 }
 
@@ -80,10 +77,14 @@ moshi_crew_run(const MoshiCrew *crew, MoshiError *error)
   g_mutex_init(&r.lock);
   for (int i = 0; i < n; i++)
     threads[i] = g_thread_try_new("moshi-load", run_thread, &r, NULL);
-  run_caller(&r, scratch);
+  while (do_next(&r, scratch))
+    tell(&r, (double)(gsize)g_atomic_pointer_get(&r.next) / crew->n);
   for (int i = 0; i < n; i++)
     if (threads[i])
       g_thread_join(threads[i]);
+  /* The others may have done the last pieces. */
+  if (!r.stop)
+    tell(&r, 1);
   g_mutex_clear(&r.lock);
   g_free(scratch);
   return r.stop ? error->status : 0;

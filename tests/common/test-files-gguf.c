@@ -1,9 +1,15 @@
 /* GGUF files, good and hostile: every row of the table of odd files in
  * docs/model-files.md, with the words a user would read. */
+#include <errno.h>
 #include <glib.h>
+#include <glib/gstdio.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 
+#include "../kernels/kernels.h"
 #include "files/checkpoint.h"
+#include "files/gguf-writer.h"
 
 /* Assembles an image: words of N:VALUE (a number of N bytes), s:TEXT (a string with its
  * length), l:TEXT (bytes alone), z:N (zeros), p:N (zeros up to a multiple of N). */
@@ -231,6 +237,203 @@ test_long_header(void)
   g_free(data);
 }
 
+/* --------------------------------------------------------------------- types */
+
+/* What gguf-py wrote is decoded to what gguf-py decodes: tests/vectors/tools. */
+static void
+test_types(void)
+{
+  static const struct {
+    const char *name;
+    MoshiType type;
+  } types[] = {
+      {"F32", MOSHI_TYPE_F32},
+      {"F16", MOSHI_TYPE_F16},
+      {"BF16", MOSHI_TYPE_BF16},
+      {"Q8_0", MOSHI_TYPE_Q8_0},
+      {"Q4_0", MOSHI_TYPE_Q4_0},
+      {"Q4_K", MOSHI_TYPE_Q4_K},
+  };
+  char *path =
+      g_build_filename(g_getenv("MOSHI_TEST_VECTORS"), "gguf-types.gguf", NULL);
+  MoshiCheckpoint *c = moshi_checkpoint_open(path, NULL);
+  g_assert_nonnull(c);
+  g_assert_cmpstr(moshi_checkpoint_metadata(c, "general.name"), ==, "types");
+  for (unsigned tier = 0; tier < 2; tier++)
+    for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
+      MoshiKernels k;
+      moshi_kernels_init(&k, tier ? moshi_cpu_detect() : 0);
+      char *decoded = g_strconcat(types[i].name, ".f32", NULL);
+      const MoshiTensor *t = moshi_checkpoint_find(c, types[i].name);
+      const MoshiTensor *want = moshi_checkpoint_find(c, decoded);
+      g_assert_cmpstr(moshi_dtype_name(t->dtype), ==, types[i].name);
+      g_assert_cmpint(t->dims[0], ==, 3);
+      g_assert_cmpint(t->dims[1], ==, 512);
+      MoshiRows rows = {.type = types[i].type, .rows = 3, .cols = 512, .data = t->data};
+      g_assert_cmpuint(moshi_rows_size(&rows), ==, t->bytes);
+      float have[3 * 512];
+      for (int r = 0; r < 3; r++)
+        k.widen[rows.type](have + r * 512, &rows, r, 0, 512);
+      g_assert_cmpmem(have, sizeof have, want->data, want->bytes);
+      g_free(decoded);
+    }
+  moshi_checkpoint_unref(c);
+  g_free(path);
+}
+
+/* -------------------------------------------------------------------- writer */
+
+static const MoshiTensor written[] = {
+    {.name = "matrix", .dtype = MOSHI_DTYPE_Q4_0, .n_dims = 2, .dims = {3, 64}},
+    {.name = "odd", .dtype = MOSHI_DTYPE_BF16, .n_dims = 3, .dims = {1, 1, 5}},
+    {.name = "scalar", .dtype = MOSHI_DTYPE_F32},
+    {.name = "blocks", .dtype = MOSHI_DTYPE_Q4_K, .n_dims = 1, .dims = {256}},
+    {.name = "empty", .dtype = MOSHI_DTYPE_F16, .n_dims = 2, .dims = {0, 7}},
+};
+static const size_t written_bytes[] = {3 * 36, 10, 4, 144, 0};
+
+static MoshiGgufWriter *
+declare(void)
+{
+  MoshiGgufWriter *w = moshi_gguf_writer_new();
+  moshi_gguf_writer_string(w, "text", "value");
+  moshi_gguf_writer_u32(w, "number", 7);
+  for (size_t i = 0; i < G_N_ELEMENTS(written); i++)
+    g_assert_cmpuint(moshi_gguf_writer_tensor(w, &written[i]), ==, i);
+  return w;
+}
+
+/* Out of order, and each in two parts. */
+static void
+write_tensors(MoshiGgufWriter *w)
+{
+  for (size_t i = G_N_ELEMENTS(written); i-- > 0;) {
+    guint8 data[256];
+    memset(data, 'a' + i, sizeof data);
+    size_t half = written_bytes[i] / 2;
+    g_assert_cmpint(
+        moshi_gguf_writer_data(w, i, half, data, written_bytes[i] - half, NULL), ==, 0);
+    g_assert_cmpint(moshi_gguf_writer_data(w, i, 0, data, half, NULL), ==, 0);
+  }
+}
+
+static void
+check_written(const MoshiCheckpoint *c)
+{
+  g_assert_nonnull(c);
+  g_assert_cmpstr(moshi_checkpoint_metadata(c, "text"), ==, "value");
+  for (size_t i = 0; i < G_N_ELEMENTS(written); i++) {
+    const MoshiTensor *t = moshi_checkpoint_nth(c, i);
+    g_assert_cmpstr(t->name, ==, written[i].name);
+    g_assert_cmpint(t->dtype, ==, written[i].dtype);
+    g_assert_cmpint(t->n_dims, ==, written[i].n_dims);
+    g_assert_cmpmem(t->dims, sizeof t->dims, written[i].dims, sizeof t->dims);
+    g_assert_cmpuint(t->bytes, ==, written_bytes[i]);
+    for (size_t b = 0; b < t->bytes; b++)
+      g_assert_cmpint(((const guint8 *)t->data)[b], ==, 'a' + i);
+  }
+  g_assert_null(moshi_checkpoint_nth(c, G_N_ELEMENTS(written)));
+}
+
+static guint
+count_files(const char *path)
+{
+  GDir *dir = g_dir_open(path, 0, NULL);
+  guint n = 0;
+  while (g_dir_read_name(dir))
+    n++;
+  g_dir_close(dir);
+  return n;
+}
+
+static void
+test_writer(void)
+{
+  char *dir = g_dir_make_tmp("moshi-gguf-XXXXXX", NULL);
+  char *path = g_build_filename(dir, "a.gguf", NULL);
+  MoshiError error = {0};
+  /* in memory */
+  MoshiGgufWriter *w = declare();
+  MoshiMapped image;
+  g_assert_cmpint(moshi_gguf_writer_begin(w, NULL, &error), ==, 0);
+  write_tensors(w);
+  g_assert_cmpint(moshi_gguf_writer_finish(w, &image, &error), ==, 0);
+  g_assert_cmpuint(image.size, ==, moshi_gguf_writer_size(w));
+  moshi_gguf_writer_free(w);
+  MoshiCheckpoint *c = moshi_checkpoint_from_mapped(&image, "memory", &error);
+  check_written(c);
+
+  /* a file that is not finished was never there */
+  w = declare();
+  g_assert_cmpint(moshi_gguf_writer_begin(w, path, &error), ==, 0);
+  write_tensors(w);
+  g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+  moshi_gguf_writer_free(w);
+  g_assert_cmpuint(count_files(dir), ==, 0);
+
+  /* twice: the second takes the place of the first */
+  for (int i = 0; i < 2; i++) {
+    char *data;
+    gsize size;
+    w = declare();
+    g_assert_cmpint(moshi_gguf_writer_begin(w, path, &error), ==, 0);
+    write_tensors(w);
+    g_assert_cmpint(moshi_gguf_writer_finish(w, NULL, &error), ==, 0);
+    moshi_gguf_writer_free(w);
+    g_assert_cmpuint(count_files(dir), ==, 1);
+    g_assert_true(g_file_get_contents(path, &data, &size, NULL));
+    g_assert_cmpmem(data, size, image.data, image.size);
+    g_free(data);
+  }
+  moshi_checkpoint_unref(c);
+  c = moshi_checkpoint_open(path, &error);
+  check_written(c);
+  moshi_checkpoint_unref(c);
+  g_remove(path);
+  g_rmdir(dir);
+  g_free(path);
+  g_free(dir);
+}
+
+static void
+test_writer_fails(void)
+{
+  char *dir = g_dir_make_tmp("moshi-gguf-XXXXXX", NULL);
+  char *path = g_build_filename(dir, "none", "a.gguf", NULL);
+  MoshiError error = {0};
+  MoshiGgufWriter *w = declare();
+  g_assert_cmpint(moshi_gguf_writer_begin(w, path, &error), <, 0);
+  g_assert_true(g_str_has_prefix(error.message, path));
+  g_assert_nonnull(strstr(error.message, "cannot be written: No such file"));
+  moshi_gguf_writer_free(w);
+  g_free(path);
+
+  path = g_build_filename(dir, "a.gguf", NULL);
+  struct rlimit old, small;
+  getrlimit(RLIMIT_FSIZE, &old);
+  small = (struct rlimit){100, old.rlim_max};
+  signal(SIGXFSZ, SIG_IGN);
+  g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &small), ==, 0);
+  w = declare();
+  g_assert_cmpint(moshi_gguf_writer_begin(w, path, &error), <, 0);
+  g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &old), ==, 0);
+  g_assert_nonnull(strstr(error.message, g_strerror(EFBIG)));
+  moshi_gguf_writer_free(w);
+  g_assert_cmpuint(count_files(dir), ==, 0);
+
+  /* its place is taken by a directory */
+  g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
+  w = declare();
+  g_assert_cmpint(moshi_gguf_writer_begin(w, path, &error), ==, 0);
+  g_assert_cmpint(moshi_gguf_writer_finish(w, NULL, &error), <, 0);
+  moshi_gguf_writer_free(w);
+  g_assert_cmpuint(count_files(dir), ==, 1);
+  g_rmdir(path);
+  g_rmdir(dir);
+  g_free(path);
+  g_free(dir);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -239,5 +442,8 @@ main(int argc, char **argv)
   g_test_add_func("/files/gguf/damage", test_damage);
   g_test_add_func("/files/gguf/read", test_read);
   g_test_add_func("/files/gguf/long-header", test_long_header);
+  g_test_add_func("/files/gguf/types", test_types);
+  g_test_add_func("/files/gguf/writer", test_writer);
+  g_test_add_func("/files/gguf/writer-fails", test_writer_fails);
   return g_test_run();
 }
