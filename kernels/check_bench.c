@@ -158,6 +158,32 @@ static const Case cases[] = {
     {"matvec_bf16", 4, 2048, 2048},
     {"matvec_bf16", 16, 2048, 2048},
     {"matvec_bf16", 1, 11264, 2048},
+    {"matvec_i8", 1, 4096, 4096},
+    {"matvec_i8", 4, 4096, 4096},
+    {"matvec_i8", 8, 4096, 4096},
+    {"matvec_i8", 16, 4096, 4096},
+    {"matvec_q8_0", 1, 4096, 4096},
+    {"matvec_q8_0", 4, 4096, 4096},
+    {"matvec_q8_0", 8, 4096, 4096},
+    {"matvec_q8_0", 16, 4096, 4096},
+    {"matvec_q4_0", 1, 4096, 4096},
+    {"matvec_q4_0", 4, 4096, 4096},
+    {"matvec_q4_0", 8, 4096, 4096},
+    {"matvec_q4_0", 16, 4096, 4096},
+    {"matvec_q4_k", 1, 4096, 4096},
+    {"matvec_q4_k", 4, 4096, 4096},
+    {"matvec_q4_k", 8, 4096, 4096},
+    {"matvec_q4_k", 16, 4096, 4096},
+    {"matvec_mlx4", 1, 4096, 4096},
+    {"matvec_mlx4", 4, 4096, 4096},
+    {"matvec_mlx4", 8, 4096, 4096},
+    {"matvec_mlx4", 16, 4096, 4096},
+    {"matvec_mlx8", 1, 4096, 4096},
+    {"matvec_mlx8", 4, 4096, 4096},
+    {"matvec_mlx8", 8, 4096, 4096},
+    {"matvec_mlx8", 16, 4096, 4096},
+    {"matvec_q8_0", 1, 5632, 1024},
+    {"matvec_q4_k", 1, 5632, 1024},
     {"rms_norm", 1, 2048, 0},
     {"layer_norm", 1, 512, 0},
     {"act_elu", 1, 16384, 0, MOSHI_ACT_ELU},
@@ -183,12 +209,18 @@ weights(Bench *b, size_t floats)
   return b->store + b->next - floats;
 }
 
+/* What a kernel's name ends in. */
 static MoshiType
 stored_as(const Case *c)
 {
-  return strstr(c->kernel, "bf16")  ? MOSHI_TYPE_BF16
-         : strstr(c->kernel, "f16") ? MOSHI_TYPE_F16
-                                    : MOSHI_TYPE_F32;
+  for (MoshiType type = 0; type < MOSHI_N_TYPES; type++) {
+    const char *name = moshi_type_name(type);
+    const size_t length = strlen(c->kernel), tail = strlen(name);
+    if (tail < length && !strcmp(c->kernel + length - tail, name) &&
+        c->kernel[length - tail - 1] == '_')
+      return type;
+  }
+  return MOSHI_TYPE_F32;
 }
 
 static void
@@ -215,7 +247,15 @@ run_matvec(Bench *b, const Case *c)
 {
   const MoshiType type = stored_as(c);
   MoshiRows w = {.type = type, .rows = c->n, .cols = c->k};
-  w.data = weights(b, moshi_rows_size(&w) / 4);
+  if (type >= MOSHI_TYPE_MLX4) { /* as MLX files have them */
+    w.group = type == MOSHI_TYPE_MLX4 ? 32 : 64;
+    w.scale_type = MOSHI_TYPE_BF16;
+    w.scales = weights(b, (size_t)c->n * (c->k / w.group) / 2);
+    w.biases = weights(b, (size_t)c->n * (c->k / w.group) / 2);
+  } else if (type == MOSHI_TYPE_I8) {
+    w.scales = weights(b, c->n);
+  }
+  w.data = weights(b, c->n * moshi_rows_bytes(type, c->k) / 4);
   b->k->matvec[type](b->y, c->n, &w, b->x, c->k, 0, c->n, c->m);
 }
 
@@ -277,9 +317,14 @@ bytes_of(const Case *c)
 {
   if (!strncmp(c->kernel, "gemm", 4))
     return moshi_panels_bytes(stored_as(c), c->n, c->k) + 4.0 * c->m * (c->n + c->k);
-  if (!strncmp(c->kernel, "matvec", 6))
-    return (double)c->n * moshi_rows_bytes(stored_as(c), c->k) +
+  if (!strncmp(c->kernel, "matvec", 6)) {
+    const MoshiType type = stored_as(c);
+    const int groups = type == MOSHI_TYPE_MLX4   ? c->k / 32
+                       : type == MOSHI_TYPE_MLX8 ? c->k / 64
+                                                 : 0;
+    return c->n * (moshi_rows_bytes(type, c->k) + 4.0 * groups) +
            4.0 * c->m * (c->n + c->k);
+  }
   return c->k ? 2.0 * moshi_kv_size(kept_as(c)) * c->n * c->k : 8.0 * c->n;
 }
 
@@ -303,7 +348,6 @@ peak_rss_mb(void)
 static void
 report(const Bench *b, const Case *c, const double *times, int n, bool json)
 {
-  static const char *const types[] = {"f32", "f16", "bf16"};
   const double bytes = bytes_of(c), gb_s = bytes * 1e-9 / times[0];
   const double gflop_s = c->k ? 2e-9 * c->m * c->n * c->k / times[0] : 0;
   char shape[64];
@@ -319,9 +363,9 @@ report(const Bench *b, const Case *c, const double *times, int n, bool json)
         "\"ms_min\":%.6f,\"ms_median\":%.6f,\"ms_p99\":%.6f,\"bytes_per_frame\":%.0f,"
         "\"machine_gb_s\":%.2f,\"bandwidth_fraction\":%.4f,\"gflop_s\":%.2f,"
         "\"machine_gflop_s\":%.2f,\"peak_rss_mb\":%ld}\n",
-        c->kernel, shape, types[stored_as(c)], b->k->name, c->m, n, times[0] * 1e3,
-        times[n / 2] * 1e3, times[n * 99 / 100] * 1e3, bytes, b->gb_s, gb_s / b->gb_s,
-        gflop_s, b->gflop_s, peak_rss_mb());
+        c->kernel, shape, moshi_type_name(stored_as(c)), b->k->name, c->m, n,
+        times[0] * 1e3, times[n / 2] * 1e3, times[n * 99 / 100] * 1e3, bytes, b->gb_s,
+        gb_s / b->gb_s, gflop_s, b->gflop_s, peak_rss_mb());
   else
     printf("%-12s %-15s %9.2f us min %9.2f median %7.2f GB/s (%3.0f%%) %7.2f GFLOP/s "
            "(%3.0f%%)\n",

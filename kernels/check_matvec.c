@@ -102,7 +102,14 @@ offset_of(const MoshiRows *w, int row, int col)
   MoshiRows parts = {.type = w->type, .rows = 1, .cols = 256, .data = zeros};
   float offset = 0;
 
-  if (w->type == MOSHI_TYPE_Q4_K) {
+  if (w->type == MOSHI_TYPE_Q4_0) {
+    parts.cols = 32;
+    memcpy(zeros,
+        (const char *)w->data + row * moshi_rows_bytes(w->type, w->cols) +
+            (size_t)(col / 32) * 18,
+        2);
+    moshi_kernels_reference.widen[w->type](&offset, &parts, 0, 0, 1);
+  } else if (w->type == MOSHI_TYPE_Q4_K) {
     const char *block = (const char *)w->data +
                         row * moshi_rows_bytes(w->type, w->cols) +
                         (size_t)(col / 256) * sizeof zeros;

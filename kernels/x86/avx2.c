@@ -3,4 +3,5 @@
 
 #define TIER_NAME "avx2"
 #define TIER_INIT moshi_avx2_init
+#define TIER_INTEGERS "quantized.h"
 #include "../simd/tier.h"

@@ -218,4 +218,135 @@ v_find(V v, float x)
   return found ? __builtin_ctz(found) : -1;
 }
 
+/* ---------------------------------------------------------------- integers */
+
+/* 8 sums of 32 bits. */
+typedef __m256i I;
+/* 32 integers of 16 bits: the columns that share a scale. */
+typedef struct {
+  __m256i a, b;
+} G;
+
+INLINE I
+i_zero(void)
+{
+  return _mm256_setzero_si256();
+}
+
+INLINE I
+i_add(I a, I b)
+{
+  return _mm256_add_epi32(a, b);
+}
+
+INLINE V
+v_from_i(I x)
+{
+  return _mm256_cvtepi32_ps(x);
+}
+
+/* Any sums of the 32 products that add up to w·x. */
+INLINE I
+g_dot(G w, const int16_t *x)
+{
+  const __m256i *at = (const __m256i *)x;
+  return _mm256_add_epi32(_mm256_madd_epi16(w.a, _mm256_loadu_si256(at)),
+      _mm256_madd_epi16(w.b, _mm256_loadu_si256(at + 1)));
+}
+
+INLINE __m128i
+load16(const void *x)
+{
+  return _mm_loadu_si128((const __m128i *)x);
+}
+
+INLINE G
+g_bytes(const char *x, bool with_sign)
+{
+  if (with_sign)
+    return (G){_mm256_cvtepi8_epi16(load16(x)), _mm256_cvtepi8_epi16(load16(x + 16))};
+  return (G){_mm256_cvtepu8_epi16(load16(x)), _mm256_cvtepu8_epi16(load16(x + 16))};
+}
+
+/* The low nibbles of 16 bytes, then the high ones. */
+INLINE G
+g_nibbles(const char *x)
+{
+  const __m256i bytes = _mm256_cvtepu8_epi16(load16(x));
+  return (G){
+      _mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4)};
+}
+
+/* The low or the high nibbles of 32 bytes. */
+INLINE G
+g_half_nibbles(const char *x, bool high)
+{
+  const G bytes = g_bytes(x, false);
+  if (high)
+    return (G){_mm256_srli_epi16(bytes.a, 4), _mm256_srli_epi16(bytes.b, 4)};
+  const __m256i mask = _mm256_set1_epi16(15);
+  return (G){_mm256_and_si256(bytes.a, mask), _mm256_and_si256(bytes.b, mask)};
+}
+
+/* 8 of them, `stride` bytes apart. */
+INLINE V
+v_load_f16_apart(const char *x, size_t stride)
+{
+  uint16_t h[8];
+  for (int i = 0; i < 8; i++)
+    memcpy(h + i, x + i * stride, 2);
+  return _mm256_cvtph_ps(
+      _mm_setr_epi16(h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]));
+}
+
+INLINE void
+v_load_two_f16(float *to, const char *x)
+{
+  int bits;
+  memcpy(&bits, x, sizeof bits);
+  _mm_storel_pi((__m64 *)to, _mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
+}
+
+/* Of bytes below 128. */
+INLINE V
+v_eight_bytes(uint64_t bytes)
+{
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)bytes)));
+}
+
+/* 8/per floats or halves, each `per` times: 1, 2 or 4. */
+INLINE V
+v_load_repeated(const char *x, bool single, bool bf16, int per)
+{
+  const __m256i lane =
+      _mm256_srli_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), per / 2);
+  V all;
+  if (single) {
+    all = v_load_some((const float *)(const void *)x, 8 / per);
+  } else {
+    int bits;
+    memcpy(&bits, x, sizeof bits);
+    const __m128i halves = per == 1   ? load16(x)
+                           : per == 2 ? _mm_loadl_epi64((const __m128i *)x)
+                                      : _mm_cvtsi32_si128(bits);
+    all =
+        bf16 ? _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16))
+             : _mm256_cvtph_ps(halves);
+  }
+  return _mm256_permutevar8x32_ps(all, lane);
+}
+
+/* 8 floats, whatever the width of V. */
+INLINE V
+v_load_eight(const float *x)
+{
+  return v_load(x);
+}
+
+INLINE void
+v_store_eight(float *y, V v)
+{
+  v_store(y, v);
+}
+
 #endif
