@@ -2,6 +2,7 @@
  * something does not fit. */
 #include "lm-harness.h"
 
+#include <glib/gstdio.h>
 #include <gst/controller/controller.h>
 #include <string.h>
 
@@ -160,9 +161,8 @@ test_cancel_load (void)
 }
 
 static void
-test_progress (void)
+expect_progress (LmHarness * lm)
 {
-  LmHarness *lm = mini (FALSE);
   GstProgressType type = GST_PROGRESS_TYPE_START;
   gchar *code;
 
@@ -175,6 +175,14 @@ test_progress (void)
     g_free (code);
     gst_message_unref (message);
   }
+}
+
+static void
+test_progress (void)
+{
+  LmHarness *lm = mini (FALSE);
+
+  expect_progress (lm);
   lm_harness_free (lm);
 }
 
@@ -593,6 +601,65 @@ test_kv_type (void)
   lm_harness_free (lm);
 }
 
+/* Removes a directory of plain files; the number of them. */
+static guint
+remove_dir (const gchar * path)
+{
+  GDir *dir = g_dir_open (path, 0, NULL);
+  const gchar *name;
+  guint n = 0;
+
+  while ((name = g_dir_read_name (dir))) {
+    gchar *file = g_build_filename (path, name, NULL);
+
+    g_assert_cmpint (g_remove (file), ==, 0);
+    g_free (file);
+    n++;
+  }
+  g_dir_close (dir);
+  g_assert_cmpint (g_rmdir (path), ==, 0);
+  return n;
+}
+
+/* Converted, from the cache, and as the file has them, which takes effect when
+ * the element starts. */
+static void
+test_quantization (void)
+{
+  gchar *old = g_strdup (g_getenv ("MOSHI_CACHE"));
+  gchar *cache = g_dir_make_tmp ("moshi-cache-XXXXXX", NULL);
+  LmHarness *plain = mini (FALSE);
+  GBytes *exact = converse (plain), *converted = NULL;
+
+  lm_harness_free (plain);
+  g_setenv ("MOSHI_CACHE", cache, TRUE);
+  for (guint round = 0; round < 2; round++) {
+    LmHarness *lm = lm_harness_new ("lm-mini", FALSE, "quantization", 2, NULL);
+
+    expect_progress (lm);
+    lm_set_caps (lm, FALSE);
+    if (round == 0)
+      converted = converse (lm);
+    else
+      assert_same (converse (lm), g_bytes_ref (converted), TRUE);
+    gst_element_set_state (lm->element, GST_STATE_READY);
+    g_object_set (lm->element, "quantization", 0, NULL);
+    gst_element_set_state (lm->element, GST_STATE_PLAYING);
+    lm_set_caps (lm, FALSE);
+    assert_same (converse (lm), g_bytes_ref (exact), TRUE);
+    lm_harness_free (lm);
+  }
+  assert_same (exact, converted, FALSE);
+  g_assert_cmpuint (remove_dir (cache), ==, 1);
+
+  if (old)
+    g_setenv ("MOSHI_CACHE", old, TRUE);
+  else
+    g_unsetenv ("MOSHI_CACHE");
+  g_free (old);
+  g_free (cache);
+}
+
 static void
 test_stress (void)
 {
@@ -815,6 +882,7 @@ main (int argc, char **argv)
   g_test_add_func ("/moshilm/properties/playing", test_change_while_playing);
   g_test_add_func ("/moshilm/properties/context", test_context);
   g_test_add_func ("/moshilm/properties/kv-type", test_kv_type);
+  g_test_add_func ("/moshilm/properties/quantization", test_quantization);
   g_test_add_func ("/moshilm/properties/stress", test_stress);
   g_test_add_func ("/moshilm/properties/controlled", test_controlled);
   add_errors ();
