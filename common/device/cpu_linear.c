@@ -80,7 +80,7 @@ linear_packed(MoshiCpu *cpu, const MoshiLinearOp *op, int n_out)
 typedef struct {
   MoshiCpu *cpu;
   const MoshiLinearOp *op;
-  int n_out; /* rows of the matrix, from op->first_row on */
+  int n_out; /* of y: rows of the matrix from op->first_row on, or half of all */
   /* rows of x and y, evenly spaced */
   int n;
   const float *x, *residual;
@@ -107,13 +107,22 @@ finish_row(const Matvec *m, int row, int r0, int n, float *sum)
   memcpy(y, sum, n * sizeof *y);
 }
 
+/* y = act(gate) ⊙ value, the same way. */
+static void
+finish_gate(const Matvec *m, int row, int r0, int n, float *gate, const float *value)
+{
+  const MoshiKernels *k = &m->cpu->k;
+  k->act[m->op->act](gate, gate, n);
+  k->mul(m->y + row * m->y_step + r0, gate, value, n);
+}
+
 static void
 some_tiles(void *ctx, int begin, int end)
 {
   const Matvec *m = ctx;
   const MoshiRows *w = &m->op->w->m;
   const int first = m->op->first_row;
-  float sums[TILE_BATCH * TILE_ROWS];
+  float sums[TILE_BATCH * TILE_ROWS], values[TILE_BATCH * TILE_ROWS];
 
   for (int r0 = begin; r0 < end; r0 += TILE_ROWS) {
     const int n = end - r0 < TILE_ROWS ? end - r0 : TILE_ROWS;
@@ -121,8 +130,14 @@ some_tiles(void *ctx, int begin, int end)
       const int batch = m->n - i < TILE_BATCH ? m->n - i : TILE_BATCH;
       m->cpu->k.matvec[w->type](sums, TILE_ROWS, w, m->x + i * m->x_step, m->x_step,
           first + r0, first + r0 + n, batch);
+      if (m->op->gated)
+        m->cpu->k.matvec[w->type](values, TILE_ROWS, w, m->x + i * m->x_step, m->x_step,
+            m->n_out + r0, m->n_out + r0 + n, batch);
       for (int j = 0; j < batch; j++)
-        finish_row(m, i + j, r0, n, sums + j * TILE_ROWS);
+        if (m->op->gated)
+          finish_gate(m, i + j, r0, n, sums + j * TILE_ROWS, values + j * TILE_ROWS);
+        else
+          finish_row(m, i + j, r0, n, sums + j * TILE_ROWS);
     }
   }
 }
@@ -130,7 +145,8 @@ some_tiles(void *ctx, int begin, int end)
 static void
 run_matvec(MoshiCpu *cpu, Matvec *m)
 {
-  const double work = product_work(m->n, m->n_out, m->op->w->m.cols);
+  const int rows = m->op->gated ? 2 * m->n_out : m->n_out;
+  const double work = product_work(m->n, rows, m->op->w->m.cols);
   moshi_cpu_split(cpu, m->n_out, 8, work, some_tiles, m);
 }
 
@@ -170,7 +186,8 @@ linear_rows(MoshiCpu *cpu, const MoshiLinearOp *op, int n_out)
 void
 moshi_cpu_linear(MoshiDevice *d, const MoshiLinearOp *op)
 {
-  const int n_out = op->n_rows ? op->n_rows : op->w->m.rows - op->first_row;
+  const int rows = op->n_rows ? op->n_rows : op->w->m.rows - op->first_row;
+  const int n_out = op->gated ? rows / 2 : rows;
   if (op->w->packed)
     linear_packed(moshi_cpu(d), op, n_out);
   else

@@ -273,21 +273,41 @@ attend_cross(const MoshiTransformer *t, MoshiTransformerState *s, MoshiDevice *d
   apply(d, &w->cross_out, MOSHI_ACT_NONE, s->attended, x, x, w->scale_cross, n, 1);
 }
 
+/* u[n][steps][hidden] = act(g) ⊙ v, (g, v) = linear1·h */
+static void
+gated_inner(MoshiTransformerState *s, MoshiDevice *d, const MoshiLinear *w,
+    MoshiAct act, int n, int steps)
+{
+  size_t in = w->w.m.cols, hidden = w->w.m.rows / 2;
+  MoshiLinearOp op = {.w = &w->w,
+      .x = {s->h, in * steps, in},
+      .y = {s->u, hidden * steps, hidden},
+      .batch = n,
+      .steps = steps,
+      .act = act,
+      .gated = true};
+  d->ops->linear(d, &op);
+}
+
 static void
 mlp(const MoshiTransformer *t, MoshiTransformerState *s, MoshiDevice *d, int layer,
     float *x, int steps, int n, int set)
 {
   const MoshiTransformerConfig *c = &t->config;
   const MoshiTransformerLayer *w = &t->layers[layer];
-  const float *inner = s->u;
+  const MoshiLinear *inner = &w->linear1[set];
+  const float *u = s->u;
   d->ops->norm(d, &w->norm2.op, s->h, x, n * steps, c->dim);
-  apply(d, &w->linear1[set], c->gated ? MOSHI_ACT_NONE : MOSHI_ACT_GELU, s->h, s->u,
-      NULL, NULL, n, steps);
-  if (c->gated) {
+  if (c->gated && !inner->w.packed) {
+    gated_inner(s, d, inner, c->act, n, steps);
+  } else if (c->gated) {
+    apply(d, inner, MOSHI_ACT_NONE, s->h, s->u, NULL, NULL, n, steps);
     d->ops->gate(d, c->act, s->qkv, s->u, n * steps, t->hidden[set]);
-    inner = s->qkv;
+    u = s->qkv;
+  } else {
+    apply(d, inner, MOSHI_ACT_GELU, s->h, s->u, NULL, NULL, n, steps);
   }
-  apply(d, &w->linear2[set], MOSHI_ACT_NONE, inner, x, x, w->scale2, n, steps);
+  apply(d, &w->linear2[set], MOSHI_ACT_NONE, u, x, x, w->scale2, n, steps);
 }
 
 void

@@ -133,6 +133,27 @@ check_linear(MoshiDevice *one, MoshiDevice *three, const MoshiMatrix *m, const f
   }
 }
 
+/* A product that gates as it goes, and one whose gate comes after it. */
+static void
+check_gated(MoshiDevice *d, const MoshiMatrix *m, const float *x)
+{
+  enum { ROWS = BATCH * STEPS, HALF = OUT / 2 };
+  static float u[ROWS * OUT], want[ROWS * HALF], y[ROWS * HALF];
+  MoshiLinearOp op = {.w = m,
+      .x = {(float *)x, STEPS * IN, IN},
+      .y = {u, STEPS * OUT, OUT},
+      .batch = BATCH,
+      .steps = STEPS};
+
+  d->ops->linear(d, &op);
+  d->ops->gate(d, MOSHI_ACT_SILU, want, u, ROWS, HALF);
+  op.y = (MoshiView){y, STEPS * HALF, HALF};
+  op.act = MOSHI_ACT_SILU;
+  op.gated = true;
+  d->ops->linear(d, &op);
+  g_assert_cmpmem(y, sizeof y, want, sizeof want);
+}
+
 static void
 test_linear(void)
 {
@@ -155,6 +176,8 @@ test_linear(void)
   rows = (MoshiRows){.type = MOSHI_TYPE_F32, .rows = OUT, .cols = IN, .data = w};
   one->ops->rows_matrix(one, &m, &rows);
   check_linear(one, three, &m, x, extra);
+  check_gated(one, &m, x);
+  check_gated(three, &m, x);
   for (int i = 0; i < OUT * IN; i++)
     halves[i] = moshi_f32_to_bf16(w[i]);
   rows = (MoshiRows){.type = MOSHI_TYPE_BF16, .rows = OUT, .cols = IN, .data = halves};
