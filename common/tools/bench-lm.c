@@ -107,3 +107,19 @@ bench_lm(BenchRun *run, MoshiError *error)
     close_lm(s);
   return row ? MOSHI_OK : error->status;
 }
+
+int
+bench_start(BenchRun *run, MoshiError *error)
+{
+  LmStream *s = open_lm(run, 0, error);
+  int status = s ? step(s, error) : error->status;
+  double ms = bench_now_ms() - run->began;
+  if (!status) {
+    BenchRow *row = bench_add_row(run, "start");
+    row->bytes_per_frame = step_bytes(run, s);
+    bench_row_finish(row, &ms, 1);
+  }
+  if (s)
+    close_lm(s);
+  return status;
+}

@@ -3,6 +3,7 @@
  *
  *   mimi     encodes and decodes; rows mimi-encode and mimi-decode
  *   lm       a whole step, and its depth transformer alone; lm-step, lm-depth
+ *   start    from looking for a model to the first token; start
  *   kernels  checks every tier of every kernel, or times them with --bench
  *   quality  what each format of weights does to products and to a model
  *
@@ -239,11 +240,12 @@ run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
   RandomWeights *weights = NULL;
   BenchRun run = {.options = &o, .rows = g_array_new(FALSE, FALSE, sizeof(BenchRow))};
   int status = parse(&o, argc, argv, error);
+  int threads = o.model.threads ? o.model.threads : moshi_cores();
+  /* Before and after: the better one counts, as others may be at work. */
+  double machine_gb_s = status ? 0 : bench_machine_gb_s(threads);
+  run.began = bench_now_ms();
   if (!status && !(run.model = load(&o, parts, &weights, error)))
     status = error->status;
-  /* Before and after: the better one counts, as others may be at work. */
-  int threads = o.model.threads ? o.model.threads : moshi_cores();
-  double machine_gb_s = status ? 0 : bench_machine_gb_s(threads);
   if (!status)
     status = command(&run, error);
   if (!status && o.busy)
@@ -264,7 +266,7 @@ static void
 print_help(void)
 {
   printf(
-      "Usage: moshi-bench mimi|lm --model MODEL|--shape SHAPE [OPTION…]\n"
+      "Usage: moshi-bench mimi|lm|start --model MODEL|--shape SHAPE [OPTION…]\n"
       "       moshi-bench kernels [--bench] [--json] [OPTION…] [NAME…]\n"
       "       moshi-bench quality [--model MODEL] [OPTION…]\n\n"
       "How long a frame takes, and how near that is to the machine's limit; and what "
@@ -287,12 +289,15 @@ main(int argc, char **argv)
         MOSHI_PART_ENCODER | MOSHI_PART_DECODER, mimi, argc - 1, argv + 1, &error);
   else if (!strcmp(name, "lm"))
     status = run_command(MOSHI_PART_LM, lm, argc - 1, argv + 1, &error);
+  else if (!strcmp(name, "start"))
+    status = run_command(MOSHI_PART_LM, bench_start, argc - 1, argv + 1, &error);
   else if (!strcmp(name, "kernels"))
     return moshi_check_kernels(argc - 2, argv + 2);
   else if (!strcmp(name, "quality"))
     status = bench_quality(argc - 1, argv + 1, &error);
   else
     status = moshi_fail(&error, MOSHI_ERROR_ARGUMENT,
-        "\"%s\" is not mimi, lm, kernels or quality; see moshi-bench --help", name);
+        "\"%s\" is not mimi, lm, start, kernels or quality; see moshi-bench --help",
+        name);
   return status ? tool_report("moshi-bench", &error) : 0;
 }

@@ -25,6 +25,7 @@ typedef struct {
   const BenchOptions *options;
   MoshiModel *model;
   int codebooks; /* of Mimi */
+  double began;  /* when the model was looked for, in ms */
   GArray *rows;  /* BenchRow */
 } BenchRun;
 
@@ -51,6 +52,8 @@ extern const BenchStreamKind bench_lm_streams;    /* hear noise */
 int bench_mimi(BenchRun *run, MoshiError *error);
 /* Rows lm-step and lm-depth. */
 int bench_lm(BenchRun *run, MoshiError *error);
+/* Row start: from looking for the model to the first token. */
+int bench_start(BenchRun *run, MoshiError *error);
 /* The row of the kind: how many streams the machine holds. */
 int bench_streams(BenchRun *run, const BenchStreamKind *kind, MoshiError *error);
 
