@@ -8,7 +8,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifndef INLINE
 #define INLINE static inline __attribute__((always_inline))
+#endif
 
 typedef __m512 V;
 #define V_WIDTH 16

@@ -7,6 +7,8 @@
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
 
+/* What inlines well does so slowly when every instruction is a function. */
+#define INLINE static inline
 #define EMULATED static inline __attribute__((always_inline, unused))
 
 typedef union {
