@@ -1,6 +1,7 @@
 /* From floats to ggml's blocks. Q8_0 and Q4_0 give the bytes that ggml gives
  * (ggml-quants.c, quantize_row_q8_0_ref and quantize_row_q4_0_ref), whatever the
- * machine: plain loops of single operations, which compilers know how to widen. */
+ * machine: plain loops of single operations, which compilers know how to widen. Q4_K
+ * leaves its choice to the encoder. */
 #include "kernels.h"
 
 #include <string.h>
@@ -85,9 +86,156 @@ encode_q4_0(uint8_t *to, const float *x)
     to[2 + i] = q[i] | q[i + BLOCK / 2] << 4;
 }
 
+/* ------------------------------------------------------------------ Q4_K */
+
+enum { SUPER = 256, GROUPS = SUPER / BLOCK };
+
+/* x ≈ scale·q − min, min and scale ≥ 0, q of 0 … 15. */
+typedef struct {
+  float scale, min;
+} Line;
+
+/* The q nearest to x. */
+static void
+place_on(const Line *line, const float *x, float *q)
+{
+  const float inverse = line->scale > 0 ? 1 / line->scale : 0;
+  for (int i = 0; i < BLOCK; i++) {
+    float place = (x[i] + line->min) * inverse + 0.5f;
+    place = place > 0 ? place : 0;
+    place = place < 15 ? place : 15;
+    q[i] = (float)(int)place;
+  }
+}
+
+static float
+squared_error(const Line *line, const float *x, const float *q)
+{
+  float sums[4] = {0};
+  for (int i = 0; i < BLOCK; i += 4)
+    for (int j = 0; j < 4; j++) {
+      const float e = line->scale * q[i + j] - line->min - x[i + j];
+      sums[j] += e * e;
+    }
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+/* The best line for given q, by least squares; false where there is none. */
+static bool
+fit_line(Line *line, const float *x, const float *q)
+{
+  float n[4][4] = {{0}};
+  for (int i = 0; i < BLOCK; i += 4)
+    for (int j = 0; j < 4; j++) {
+      n[0][j] += q[i + j];
+      n[1][j] += q[i + j] * q[i + j];
+      n[2][j] += x[i + j];
+      n[3][j] += x[i + j] * q[i + j];
+    }
+  float s[4];
+  for (int k = 0; k < 4; k++)
+    s[k] = (n[k][0] + n[k][1]) + (n[k][2] + n[k][3]);
+  const float determinant = BLOCK * s[1] - s[0] * s[0];
+  if (!(determinant > 0))
+    return false;
+  line->scale = (BLOCK * s[3] - s[0] * s[2]) / determinant;
+  line->min = (s[0] * s[3] - s[1] * s[2]) / determinant;
+  if (line->min < 0) { /* which is not stored: a line through 0 */
+    line->min = 0;
+    line->scale = s[1] > 0 ? s[3] / s[1] : 0;
+  }
+  return line->scale > 0;
+}
+
+/* Searches from a narrower and a wider line than that from the least x to the largest,
+ * and from that, each improved once by what least squares make of its q. More of them
+ * gain little: 17 lose 0.0702 of normal weights in place of 0.0715, in four times the
+ * time. */
+static Line
+search_line(const float *x)
+{
+  float least = 0, most = x[0], q[BLOCK];
+  for (int i = 0; i < BLOCK; i++) {
+    least = x[i] < least ? x[i] : least;
+    most = x[i] > most ? x[i] : most;
+  }
+  Line best = {most > least ? (most - least) / 15 : 0, -least};
+  const Line widest = best;
+  place_on(&best, x, q);
+  float error = squared_error(&best, x, q);
+  for (int step = -1; step <= 1 && widest.scale > 0; step++) {
+    Line line = {widest.scale * 15 / (15 + 0.5f * (float)step), widest.min};
+    place_on(&line, x, q);
+    if (!fit_line(&line, x, q))
+      continue;
+    place_on(&line, x, q);
+    const float e = squared_error(&line, x, q);
+    if (e < error) {
+      error = e;
+      best = line;
+    }
+  }
+  return best;
+}
+
+static int
+clamp_six(float x)
+{
+  x = x > 0 ? x : 0;
+  return (int)((x < 63 ? x : 63) + 0.5f);
+}
+
+/* Six bits of scales and minima in twelve bytes: see q4_k_at in reference.c. */
+static void
+store_six(uint8_t *to, const int *scales, const int *mins)
+{
+  for (int j = 0; j < 4; j++) {
+    to[j] = (uint8_t)(scales[j] | (scales[j + 4] >> 4) << 6);
+    to[j + 4] = (uint8_t)(mins[j] | (mins[j + 4] >> 4) << 6);
+    to[j + 8] = (uint8_t)((scales[j + 4] & 15) | (mins[j + 4] & 15) << 4);
+  }
+}
+
+/* What f16 makes of a scale: never infinite. */
+static float
+as_f16(float x)
+{
+  return moshi_f16_to_f32(moshi_f32_to_f16(x < 65504 ? x : 65504));
+}
+
+static void
+encode_q4_k(uint8_t *to, const float *x)
+{
+  Line lines[GROUPS];
+  float scale = 0, min = 0, q[2][BLOCK];
+  int scales[GROUPS], mins[GROUPS];
+
+  for (int g = 0; g < GROUPS; g++) {
+    lines[g] = search_line(x + g * BLOCK);
+    scale = lines[g].scale > scale ? lines[g].scale : scale;
+    min = lines[g].min > min ? lines[g].min : min;
+  }
+  const float d = as_f16(scale / 63), dmin = as_f16(min / 63);
+  for (int g = 0; g < GROUPS; g++) {
+    scales[g] = d > 0 ? clamp_six(lines[g].scale / d) : 0;
+    mins[g] = dmin > 0 ? clamp_six(lines[g].min / dmin) : 0;
+    lines[g] = (Line){d * (float)scales[g], dmin * (float)mins[g]};
+  }
+  store_f16(to, d);
+  store_f16(to + 2, dmin);
+  store_six(to + 4, scales, mins);
+  for (int g = 0; g < GROUPS; g += 2) {
+    place_on(&lines[g], x + g * BLOCK, q[0]);
+    place_on(&lines[g + 1], x + (g + 1) * BLOCK, q[1]);
+    for (int i = 0; i < BLOCK; i++)
+      to[16 + g / 2 * BLOCK + i] = (uint8_t)((int)q[0][i] | (int)q[1][i] << 4);
+  }
+}
+
 static void (*const encoders[MOSHI_N_TYPES])(uint8_t *to, const float *x) = {
     [MOSHI_TYPE_Q8_0] = encode_q8_0,
     [MOSHI_TYPE_Q4_0] = encode_q4_0,
+    [MOSHI_TYPE_Q4_K] = encode_q4_k,
 };
 
 bool

@@ -25,11 +25,11 @@ const LmCase lm_cases[] = {
     {"tts-guided", "greedy", .conditions = {{"cfg", "1.0"}}, .model = "dialect-candle"},
     {"tts-guided", "greedy", .conditions = {{"cfg", "1.0"}}, .model = "dialect-mlx"},
     {"dialect-transformers", "greedy"},
-    {"dialect-int8", "greedy"},
-    {"dialect-mlx-q8", "greedy"},
-    {"dialect-mlx-q4", "greedy"},
-    {"dialect-candle-q8", "greedy"},
-    {"dialect-cpp-q4", "greedy"},
+    {"dialect-int8", "greedy", .integers = true},
+    {"dialect-mlx-q8", "greedy", .integers = true},
+    {"dialect-mlx-q4", "greedy", .integers = true},
+    {"dialect-candle-q8", "greedy", .integers = true},
+    {"dialect-cpp-q4", "greedy", .integers = true},
 };
 const int n_lm_cases = G_N_ELEMENTS(lm_cases);
 
@@ -201,6 +201,7 @@ open_lm_vector(const LmCase *c, int threads)
   v->hidden = read_floats(v->file, "hidden", NULL);
   v->extra_heads = read_floats(v->file, "extra_heads", NULL);
   v->cfg_coef = c->cfg_coef ? c->cfg_coef : 1;
+  v->integers = c->integers;
   for (int i = 0; i < MAX_TEST_CONDITIONS && c->conditions[i][0]; i++)
     v->conditions[v->n_conditions++] =
         (MoshiCondition){.name = c->conditions[i][0], .value = c->conditions[i][1]};

@@ -16,6 +16,7 @@ typedef struct {
   float cfg_coef;                                 /* 0: none */
   const char *conditions[MAX_TEST_CONDITIONS][2]; /* name, value */
   const char *model; /* the directory of its files where that is another one */
+  bool integers;     /* its weights, so that activations may be rounded (kernels.h) */
 } LmCase;
 
 extern const LmCase lm_cases[];
@@ -32,6 +33,7 @@ typedef struct {
   int n_conditions;
   MoshiCondition conditions[MAX_TEST_CONDITIONS];
   float cfg_coef;
+  bool integers;
 } LmVector;
 
 /* A model of the vectors' directory, or at an absolute path, loaded. */
