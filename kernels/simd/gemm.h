@@ -15,6 +15,8 @@ enum {
   /* Tiles of rows on one panel that share the asking for the next panel; with
    * more the way from memory is hidden anyway. */
   MOST_ASKING = 16,
+  /* The most inputs of a single output that are summed along. */
+  ONE_OUTPUT_INPUTS = 1024,
 };
 
 typedef struct {
@@ -271,11 +273,51 @@ by_panels(const MoshiGemm *g, int r0, int r1, int p0, int p1)
   }
 }
 
+/* ---------------------------------------------------------------- one output */
+
+/* A panel would be 15 parts nothing: the weights are put in a row instead, and four
+ * rows of inputs at a time are summed along it. */
+static void
+one_output(const MoshiGemm *g, int r0, int r1)
+{
+  float w[ONE_OUTPUT_INPUTS];
+
+  for (int k = 0; k < g->n_in; k++) {
+    const size_t at = (size_t)k * MOSHI_PANEL;
+    w[k] = g->type == MOSHI_TYPE_F32
+               ? ((const float *)g->panels)[at]
+               : v_sum(v_load_halves((const uint16_t *)g->panels + at, 1, true));
+  }
+  for (int row = r0; row < r1; row += 4) {
+    const int rows = r1 - row < 4 ? r1 - row : 4;
+    Rows r;
+    V sum[4] = {v_set(0), v_set(0), v_set(0), v_set(0)};
+    float sums[4];
+    locate(g, row, rows, &r);
+    for (int i = rows; i < 4; i++)
+      r.in[i] = r.in[0];
+    for (int k = 0; k < g->n_in; k += V_WIDTH) {
+      const int left = g->n_in - k;
+      for (int i = 0; i < 4; i++)
+        sum[i] =
+            v_fma(load_outputs(r.in[i] + k, left), load_outputs(w + k, left), sum[i]);
+    }
+    v_sum4(sum, sums);
+    for (int i = 0; i < 4; i++)
+      sum[i] = v_set(sums[i]);
+    finishes[g->act](g, sum, &r, rows, 1, 0);
+  }
+}
+
 static void
 tier_gemm(const MoshiGemm *g, int r0, int r1, int p0, int p1)
 {
   const size_t weights = (p1 - p0) * input_bytes(g->type) * g->n_in;
 
+  if (g->n_out == 1 && g->n_in <= ONE_OUTPUT_INPUTS) {
+    one_output(g, r0, r1);
+    return;
+  }
   if (r1 - r0 > TILE_ROWS && weights > CACHED_PANELS) {
     by_panels(g, r0, r1, p0, p1);
     return;
