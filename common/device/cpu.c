@@ -248,41 +248,6 @@ cpu_embed(MoshiDevice *d, float *y, size_t y_stride, const MoshiMatrix *table,
   }
 }
 
-/* y −= row `row` of a packed matrix. */
-static void
-subtract_row(float *y, const MoshiMatrix *m, int row)
-{
-  const int cols = m->m.cols;
-  const float *panel =
-      (const float *)m->m.data + (size_t)(row / MOSHI_PANEL) * MOSHI_PANEL * cols;
-  for (int c = 0; c < cols; c++)
-    y[c] -= panel[c * MOSHI_PANEL + row % MOSHI_PANEL];
-}
-
-static void
-cpu_quantize(MoshiDevice *d, const MoshiMatrix *codebook, const float *half_norms,
-    float *residual, float *scores, int32_t *codes, size_t code_stride, int n)
-{
-  const MoshiKernels *k = &moshi_cpu(d)->k;
-  const int rows = codebook->m.rows, dim = codebook->m.cols;
-
-  moshi_cpu_linear(d, &(MoshiLinearOp){
-                          .w = codebook,
-                          .x = {residual, dim, dim},
-                          .y = {scores, rows, rows},
-                          .batch = n,
-                          .steps = 1,
-                      });
-  for (int i = 0; i < n; i++) {
-    float *score = scores + (size_t)i * rows;
-    for (int j = 0; j < rows; j++)
-      score[j] = half_norms[j] - score[j];
-    const int code = k->argmin(score, rows);
-    subtract_row(residual + (size_t)i * dim, codebook, code);
-    codes[i * code_stride] = code;
-  }
-}
-
 /* ---------------------------------------------------------------- opening */
 
 static void
@@ -313,7 +278,7 @@ static const MoshiDeviceOps cpu_ops = {
     .load = cpu_load,
     .store = cpu_store,
     .embed = cpu_embed,
-    .quantize = cpu_quantize,
+    .quantize = moshi_cpu_quantize,
     .sample = moshi_cpu_sample,
     .guide = cpu_guide,
     .softmax = cpu_softmax,

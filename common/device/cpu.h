@@ -24,6 +24,8 @@ void moshi_cpu_split(MoshiCpu *cpu, int total, int grain, double work,
     void (*job)(void *ctx, int begin, int end), void *ctx);
 
 void moshi_cpu_linear(MoshiDevice *d, const MoshiLinearOp *op);
+void moshi_cpu_quantize(MoshiDevice *d, const MoshiCodebook *book, float *residual,
+    float *scores, int32_t *codes, size_t code_stride, int n);
 void moshi_cpu_attend(MoshiDevice *d, const MoshiAttendOp *op);
 void moshi_cpu_cross(MoshiDevice *d, const MoshiCrossOp *op);
 void moshi_cpu_sample(MoshiDevice *d, const float *logits, int n, int size,

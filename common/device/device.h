@@ -24,6 +24,17 @@ typedef struct {
                   as in the file */
 } MoshiMatrix;
 
+/* A codebook [entries][dim] of residual quantization. */
+typedef struct {
+  MoshiMatrix rows; /* row-major f32 */
+  /* Of an encoder's: */
+  MoshiMatrix search; /* the rows, packed as BF16 */
+  float *half_norms;  /* [entries], |row|²/2 */
+  /* [entries]: how far row·x by `search` may be from row·x by `rows`, both summed in
+   * f32, for any x of length 1. */
+  float *errors;
+} MoshiCodebook;
+
 /* [batch][steps][width] f32 with strides in elements. */
 typedef struct {
   float *data;
@@ -181,9 +192,9 @@ typedef struct {
       const int32_t *tokens, size_t token_stride, int n);
   /* One level of residual quantization: codes[i·code_stride] = argmin over rows
    * of |row − residual|² (by half_norms[row] − row·residual), then residual[i] −=
-   * row. codebook is packed; scores: scratch [n][codebook->rows]. */
-  void (*quantize)(MoshiDevice *d, const MoshiMatrix *codebook, const float *half_norms,
-      float *residual, float *scores, int32_t *codes, size_t code_stride, int n);
+   * row. scores: scratch [n][entries]. */
+  void (*quantize)(MoshiDevice *d, const MoshiCodebook *book, float *residual,
+      float *scores, int32_t *codes, size_t code_stride, int n);
   /* tokens[i·token_stride] = drawn from logits [n][size] (see sampler.h). */
   void (*sample)(MoshiDevice *d, const float *logits, int n, int size,
       const MoshiDraw *draws, int32_t *tokens, size_t token_stride);

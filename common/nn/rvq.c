@@ -7,7 +7,9 @@
  * distance |r − E| does. */
 #include "rvq.h"
 
+#include <float.h>
 #include <glib.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,35 +63,51 @@ row_weights(const void *ctx, int row, int col, int count, float *to)
 }
 
 static bool
-upload_table(MoshiCodebook *b, MoshiDevice *d, const float *rows, int bins, int q_dim)
+upload_rows(MoshiCodebook *b, MoshiDevice *d, const float *rows, int bins, int q_dim)
 {
   size_t bytes = (size_t)bins * q_dim * sizeof(float);
   void *data = d->ops->alloc(d, bytes);
   if (!data)
     return false;
   d->ops->upload(d, data, rows, bytes);
-  b->table.m =
+  b->rows.m =
       (MoshiRows){.type = MOSHI_TYPE_F32, .rows = bins, .cols = q_dim, .data = data};
   return true;
+}
+
+/* Of a row: |row|²/2, and the bound of MoshiCodebook.errors: what rounding to bf16
+ * takes away, and what two f32 sums of q_dim products may lose. */
+static void
+measure_row(const float *row, int q_dim, float *half_norm, float *error)
+{
+  double norm = 0, rounding = 0;
+  for (int j = 0; j < q_dim; j++) {
+    double lost = row[j] - moshi_bf16_to_f32(moshi_f32_to_bf16(row[j]));
+    norm += (double)row[j] * row[j];
+    rounding += lost * lost;
+  }
+  *half_norm = norm / 2;
+  *error = sqrt(rounding) + 2 * (q_dim + 2) * FLT_EPSILON * sqrt(norm);
 }
 
 static bool
 upload_search(MoshiCodebook *b, MoshiDevice *d, const float *rows, int bins, int q_dim)
 {
   RowsContext ctx = {rows, q_dim};
-  float *norms = g_try_new(float, bins);
-  b->half_norms = norms ? d->ops->alloc(d, bins * sizeof(float)) : NULL;
-  bool ok = b->half_norms && d->ops->packed_matrix(d, &b->search, MOSHI_TYPE_F32, bins,
-                                 q_dim, row_weights, &ctx) == 0;
-  for (int i = 0; ok && i < bins; i++) {
-    double norm = 0;
-    for (int j = 0; j < q_dim; j++)
-      norm += (double)rows[(size_t)i * q_dim + j] * rows[(size_t)i * q_dim + j];
-    norms[i] = norm / 2;
+  size_t bytes = bins * sizeof(float);
+  float *host = g_try_new(float, 2 * (size_t)bins);
+  b->half_norms = d->ops->alloc(d, bytes);
+  b->errors = d->ops->alloc(d, bytes);
+  bool ok = host && b->half_norms && b->errors &&
+            d->ops->packed_matrix(
+                d, &b->search, MOSHI_TYPE_BF16, bins, q_dim, row_weights, &ctx) == 0;
+  for (int i = 0; ok && i < bins; i++)
+    measure_row(rows + (size_t)i * q_dim, q_dim, host + i, host + bins + i);
+  if (ok) {
+    d->ops->upload(d, b->half_norms, host, bytes);
+    d->ops->upload(d, b->errors, host + bins, bytes);
   }
-  if (ok)
-    d->ops->upload(d, b->half_norms, norms, bins * sizeof(float));
-  g_free(norms);
+  g_free(host);
   return ok;
 }
 
@@ -107,8 +125,9 @@ load_level(MoshiRvq *r, MoshiLoader *l, const char *prefix, int level)
   if (!usage || !sum || !l->device)
     return;
   float *rows = make_rows(sum, usage, r->bins, r->q_dim);
-  if (!rows || !(r->encoder ? upload_search : upload_table)(
-                   &r->levels[level], l->device, rows, r->bins, r->q_dim))
+  MoshiCodebook *book = &r->levels[level];
+  if (!rows || !upload_rows(book, l->device, rows, r->bins, r->q_dim) ||
+      (r->encoder && !upload_search(book, l->device, rows, r->bins, r->q_dim)))
     moshi_load_no_memory(l, name);
   g_free(rows);
 }
@@ -132,8 +151,9 @@ moshi_rvq_free(MoshiRvq *r, MoshiDevice *d)
     MoshiCodebook *b = &r->levels[i];
     if (b->search.m.data)
       d->ops->free_matrix(d, &b->search);
-    d->ops->free(d, (void *)b->table.m.data);
+    d->ops->free(d, (void *)b->rows.m.data);
     d->ops->free(d, b->half_norms);
+    d->ops->free(d, b->errors);
   }
   if (d)
     moshi_linear_free(d, &r->proj);
@@ -151,11 +171,8 @@ moshi_rvq_encode(const MoshiRvq *r, MoshiDevice *d, const float *x, float *resid
       .batch = n,
       .steps = 1};
   d->ops->linear(d, &project);
-  for (int i = 0; i < n_levels; i++) {
-    const MoshiCodebook *b = &r->levels[i];
-    d->ops->quantize(
-        d, &b->search, b->half_norms, residual, scores, codes + i, code_stride, n);
-  }
+  for (int i = 0; i < n_levels; i++)
+    d->ops->quantize(d, &r->levels[i], residual, scores, codes + i, code_stride, n);
 }
 
 void
@@ -163,7 +180,7 @@ moshi_rvq_decode(const MoshiRvq *r, MoshiDevice *d, const int32_t *codes,
     size_t code_stride, int n_levels, float *sum, float *y, bool accumulate, int n)
 {
   for (int i = 0; i < n_levels; i++)
-    d->ops->embed(d, sum, r->q_dim, &r->levels[i].table, codes + i, code_stride, n);
+    d->ops->embed(d, sum, r->q_dim, &r->levels[i].rows, codes + i, code_stride, n);
   MoshiView out = {y, r->dim, r->dim};
   MoshiLinearOp project = {.w = &r->proj.w,
       .x = {sum, r->q_dim, r->q_dim},

@@ -5,12 +5,6 @@
 #include "loader.h"
 
 typedef struct {
-  MoshiMatrix search; /* [bins][q_dim] packed, of an encoder */
-  float *half_norms;  /* [bins], |row|²/2, of an encoder */
-  MoshiMatrix table;  /* [bins][q_dim] row-major f32, of a decoder */
-} MoshiCodebook;
-
-typedef struct {
   bool encoder;
   int dim, q_dim, bins, n_levels;
   MoshiLinear proj; /* encoder: [q_dim][dim]; decoder: [dim][q_dim] */

@@ -40,7 +40,7 @@ codebook_elements(const Walk *w, const char *name, const int64_t *dims)
     level++;
   if (level >= w->codebooks || !g_str_has_suffix(name, "embedding_sum"))
     return 0;
-  /* The search reads all rows, the decoder looks one up. */
+  /* The search reads all rows, as bf16; the decoder looks one up. */
   return w->encodes ? dims[0] * dims[1] : w->batch * dims[1];
 }
 
@@ -54,7 +54,8 @@ count_tensor(void *cookie, const char *name, int n_dims, const int64_t *dims)
   for (int i = 0; i < n_dims; i++)
     elements *= w->tensor.dims[i] = dims[i];
   if (strstr(name, "._codebook."))
-    w->bytes += sizeof(float) * codebook_elements(w, name, dims);
+    w->bytes += (w->encodes ? sizeof(uint16_t) : sizeof(float)) *
+                codebook_elements(w, name, dims);
   else
     w->bytes += (n_dims > 1 ? w->matrix_size : sizeof(float)) * elements;
   return &w->tensor;
