@@ -11,6 +11,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -160,6 +161,50 @@ def rustymimi(c):
     return ours.failed
 
 
+def converted(c):
+    """The files of the cache, as gguf-py reads them, hold what gguf-py makes of the weights."""
+    try:
+        import gguf
+    except ImportError:
+        raise Skip("the package gguf is not installed")
+    import numpy as np
+    from safetensors.torch import load_file
+    checkpoint = c.checkpoint("lm-mini", {})
+    source = {name: t.float().numpy() for name, t in load_file(checkpoint / "model.safetensors").items()}
+    (c.folder / "in").write_bytes(bytes(4 * 8 * 4))
+    failed = 0
+    for quantization in "q8", "q4":
+        cache = c.folder / quantization
+        subprocess.run([c.replay, "lm", "--model", checkpoint, "--quantization", quantization, "--in", c.folder / "in",
+                        "--out", c.folder / "out"], env={**os.environ, "MOSHI_CACHE": str(cache)}, check=True)
+        blocks = 0
+        for tensor in gguf.GGUFReader(next(cache.iterdir())).tensors:
+            rows = np.atleast_2d(np.squeeze(find_weights(source, tensor.name)))
+            kind = tensor.tensor_type
+            have = gguf.dequantize(tensor.data, kind).reshape(rows.shape)
+            if kind in (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.Q4_0):
+                right = np.array_equal(tensor.data, gguf.quantize(rows, kind))
+            else:
+                right = np.linalg.norm(have - rows) <= 0.1 * np.linalg.norm(rows) * (kind.name == "Q4_K")
+            blocks += kind.name.startswith("Q")
+            if not right:
+                print(quantization, tensor.name, kind.name, "differs")
+                failed += 1
+        print(quantization, blocks, "quantized tensors")
+        failed += blocks == 0
+    return failed
+
+
+def find_weights(source, name):
+    """Of projections that are stacked in the source, too."""
+    if name in source:
+        return source[name]
+    prefix, index = re.fullmatch(r"(.*)_projs\.(\d+)\.weight", name).groups()
+    stacked = next(source[prefix + end] for end in ("_proj_weight", "_proj.weight") if prefix + end in source)
+    sets = 1 if prefix.startswith("transformer.") else sum(f"depformer_in.{i}.weight" in source for i in range(64))
+    return stacked.reshape(sets, -1, stacked.shape[1])[int(index)]
+
+
 class Skip(Exception):
     pass
 
@@ -174,6 +219,7 @@ CASES = {
     "tts": language("tts-mini", "--condition", "cfg=3.5", "--condition", "control=ok"),
     "duplex": duplex, "duplex-2": duplex,
     "mimi-full": mimi_full, "rustymimi": rustymimi,
+    "converted": converted,
 }
 
 
