@@ -210,6 +210,32 @@ test_wrong_shape(Folder *f, gconstpointer data)
   }
 }
 
+/* Nothing but the weights and the tokenizer: its configuration is known. */
+static void
+test_no_config(Folder *f, gconstpointer data)
+{
+  if (!put_model(f, NULL))
+    return g_test_skip("no sparse files here");
+  char *config = g_build_filename(f->dir, "config.json", NULL);
+  g_assert_cmpint(g_unlink(config), ==, 0);
+  g_free(config);
+  MoshiError error = {0};
+  MoshiModel *model = open_model(f, &error);
+  if (!model)
+    g_error("%s", error.message);
+  g_assert_cmpint(moshi_model_info(model)->own_codebooks, ==, 8);
+  g_assert_cmpint(moshi_model_info(model)->context, ==, 3000);
+  moshi_model_unref(model);
+
+  /* One number is another: it is some other model. */
+  g_assert_true(put_model(f, "text_emb.weight"));
+  g_assert_null(open_model(f, &error));
+  g_assert_nonnull(strstr(error.message, "holds no config.json"));
+  g_assert_true(put_model(f, "linears.3.weight"));
+  g_assert_null(open_model(f, &error));
+  g_assert_nonnull(strstr(error.message, "linears.3.weight\" has shape [2049, 1024]"));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -217,5 +243,6 @@ main(int argc, char **argv)
   g_test_add("/7b/whole", Folder, NULL, folder_up, test_whole, folder_down);
   g_test_add("/7b/truncated", Folder, NULL, folder_up, test_truncated, folder_down);
   g_test_add("/7b/wrong-shape", Folder, NULL, folder_up, test_wrong_shape, folder_down);
+  g_test_add("/7b/no-config", Folder, NULL, folder_up, test_no_config, folder_down);
   return g_test_run();
 }

@@ -233,6 +233,36 @@ test_no_config(Home *h, gconstpointer data)
   g_free(dir);
 }
 
+/* Weights under another name than config.json's. */
+static void
+test_lone(Home *h, gconstpointer data)
+{
+  char *dir = at(h, "m");
+  put_config(h, "m/config.json", "");
+  put(h, "m/tok.model", "");
+  put_mimi(h, "m/mimi.safetensors");
+  put_lm(h, "m/model.q8.gguf");
+  expect(h, dir, LM, "m/model.q8.gguf", "m/tok.model", NULL, NULL);
+  put_lm(h, "m/model.q4.safetensors");
+  expect_fails(
+      dir, LM, MOSHI_ERROR_NOT_FOUND, "is missing (moshi_name in config.json)");
+  put_lm(h, "m/model.safetensors");
+  expect(h, dir, LM, "m/model.safetensors", "m/tok.model", NULL, NULL);
+  g_free(dir);
+
+  /* transformers' MimiModel */
+  put_mimi(h, "t/model.safetensors");
+  put(h, "t/config.json",
+      "{\"architectures\":[\"MimiModel\"],\"model_type\":\"mimi\"}");
+  dir = at(h, "t");
+  expect(h, dir, MIMI, NULL, NULL, "t/model.safetensors", "t/config.json");
+  expect_fails(dir, LM, MOSHI_ERROR_MODEL, "is of a Mimi codec; there is no language");
+  g_free(dir);
+  dir = at(h, "t/model.safetensors");
+  expect(h, dir, MIMI, NULL, NULL, "t/model.safetensors", "t/config.json");
+  g_free(dir);
+}
+
 static void
 test_names(Home *h, gconstpointer data)
 {
@@ -512,6 +542,7 @@ main(int argc, char **argv)
       {"/hub/directory", test_directory},
       {"/hub/sharded", test_sharded},
       {"/hub/no-config", test_no_config},
+      {"/hub/lone", test_lone},
       {"/hub/names", test_names},
       {"/hub/file", test_file},
       {"/hub/default", test_default},
