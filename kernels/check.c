@@ -211,7 +211,7 @@ check_same(Check *c, const char *what, const float *got, const float *want, size
 
 typedef struct {
   uint64_t seed;
-  int rounds;
+  int rounds, threads;
   const char *tier;
   bool bench, json;
   char **filters;
@@ -267,7 +267,7 @@ usage(const char *argument)
 {
   fprintf(stderr,
       "kernels: wrong argument '%s'; known are [--seed N] [--rounds N] [--tier NAME] "
-      "[--bench] [--json] [FILTER…]\n",
+      "[--bench] [--threads N] [--json] [FILTER…]\n",
       argument);
   return 1;
 }
@@ -285,6 +285,8 @@ parse(Options *o, int argc, char **argv)
       o->seed = strtoull(argv[++i], NULL, 0);
     else if (!strcmp(argv[i], "--rounds") && value)
       o->rounds = atoi(argv[++i]);
+    else if (!strcmp(argv[i], "--threads") && value)
+      o->threads = atoi(argv[++i]);
     else if (!strcmp(argv[i], "--tier") && value)
       o->tier = argv[++i];
     else if (argv[i][0] == '-')
@@ -309,7 +311,7 @@ run(const Options *o)
       continue;
     tried++;
     if (o->bench)
-      check_bench(&tiers[i], o->json, o->filters, o->n_filters);
+      check_bench(&tiers[i], o->threads, o->json, o->filters, o->n_filters);
     else
       failed += check_tier(&tiers[i], o);
   }
@@ -324,7 +326,7 @@ run(const Options *o)
 int
 moshi_check_kernels(int argc, char **argv)
 {
-  Options o = {.seed = (uint64_t)time(NULL), .rounds = 200};
+  Options o = {.seed = (uint64_t)time(NULL), .rounds = 200, .threads = 1};
   int status = 1;
 
   o.filters = calloc(argc + 1, sizeof *o.filters);

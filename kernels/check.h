@@ -3,8 +3,8 @@
  * --json: as one object a line). A tool: it allocates and prints, and is no part
  * of the library.
  *
- * Arguments: [--seed N] [--rounds N] [--tier NAME] [--bench] [--json] [FILTER…]
- * where a filter is a part of a kernel's name. Returns an exit status: 0, 1 after
+ * Arguments: [--seed N] [--rounds N] [--tier NAME] [--bench] [--threads N] [--json]
+ * [FILTER…] where a filter is a part of a kernel's name. Returns an exit status: 0, 1 after
  * a failed check or a wrong argument. */
 #ifndef MOSHI_KERNELS_CHECK_H
 #define MOSHI_KERNELS_CHECK_H

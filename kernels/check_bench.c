@@ -1,10 +1,14 @@
-/* Times the kernels on one thread, at the shapes of Mimi and of a 1B language
- * model, beside what the machine can do: the speed at which one thread reads
- * memory, and its peak of fused multiply-adds. Weights come from a store larger
- * than the caches, a different part each call, as they do in a frame. */
+/* Times the kernels at the shapes of Mimi and of a 1B language model, beside what
+ * the machine can do: the speed at which as many threads read memory, and their
+ * peak of fused multiply-adds. Weights come from a store larger than the caches, a
+ * different part each call, as they do in a frame; every thread works for itself,
+ * on rows of its own. */
+#include "check.h"
 #include "check_inner.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +18,9 @@
 
 enum {
   STORE = 48 << 20, /* floats */
-  PIECE = 1 << 20,  /* floats, for the machine's speed */
   WORK = 4 << 20,   /* floats of activations, input and output each */
   TIMES = 2000,
-  TRIES = 300,
+  MAX_THREADS = 256,
   HUGE_PAGE = 2 << 20,
 };
 #define SECONDS 0.3
@@ -32,7 +35,8 @@ typedef struct {
   const MoshiKernels *k;
   float *store, *x, *y;
   size_t next; /* place in the store */
-  double gb_s, gflop_s;
+  int threads;
+  double gb_s, gflop_s; /* of the machine, with so many threads */
 } Bench;
 
 static double
@@ -42,105 +46,6 @@ now(void)
   clock_gettime(CLOCK_MONOTONIC, &t);
   return t.tv_sec + 1e-9 * t.tv_nsec;
 }
-
-/* ---------------------------------------------------------------- machine */
-
-typedef float Lanes __attribute__((vector_size(32)));
-typedef float LooseLanes __attribute__((vector_size(32), aligned(4)));
-
-/* What the machine can do is measured with its widest registers. */
-#if defined(__x86_64__)
-#define WIDEST __attribute__((target("avx2,fma")))
-#define KEEP(x) __asm__ volatile("" ::"x"(x))
-#else
-#define WIDEST
-#define KEEP(x) __asm__ volatile("" ::"m"(x))
-#endif
-
-/* The best of many short reads: a busy machine interrupts long ones. */
-WIDEST static double
-read_speed(const float *store)
-{
-  double best = 0;
-
-  for (int time = 0; time < TRIES; time++) {
-    const float *x = store + (size_t)time % (STORE / PIECE) * PIECE;
-    Lanes sums[4] = {{0}};
-    const double start = now();
-    for (size_t i = 0; i < PIECE; i += 32) {
-      __builtin_prefetch(x + i + 256);
-      __builtin_prefetch(x + i + 272);
-      for (int j = 0; j < 4; j++)
-        sums[j] += *(const LooseLanes *)(x + i + 8 * j);
-    }
-    const double gb = PIECE * sizeof(float) * 1e-9 / (now() - start);
-    const Lanes sum = sums[0] + sums[1] + sums[2] + sums[3];
-    KEEP(sum);
-    best = gb > best ? gb : best;
-  }
-  return best;
-}
-
-WIDEST static double
-multiply_speed(void)
-{
-  enum { CHAINS = 12, ROUNDS = 5000 };
-  double best = 0;
-
-  for (int time = 0; time < TRIES; time++) {
-    Lanes sums[CHAINS], a = {0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f};
-    for (int j = 0; j < CHAINS; j++)
-      sums[j] = a;
-    __asm__ volatile("" : "+m"(a));
-    const Lanes f = a;
-    const double start = now();
-    for (int i = 0; i < ROUNDS; i++) {
-#pragma GCC unroll 12
-      for (int j = 0; j < CHAINS; j++)
-#if defined(__x86_64__)
-        __asm__("vfmadd231ps %1, %1, %0" : "+x"(sums[j]) : "x"(f));
-#else
-        sums[j] = sums[j] * f + f;
-#endif
-    }
-    const double gflop = 2.0 * ROUNDS * CHAINS * 8 * 1e-9 / (now() - start);
-    Lanes sum = sums[0];
-    for (int j = 1; j < CHAINS; j++)
-      sum += sums[j];
-    KEEP(sum);
-    best = gflop > best ? gflop : best;
-  }
-  return best;
-}
-
-#if defined(__x86_64__)
-/* The same with the registers of AVX-512. */
-static double
-wide_multiply_speed(void)
-{
-#define ZERO(n) "vxorps %%xmm" #n ", %%xmm" #n ", %%xmm" #n "\n\t"
-#define FMA(n) "vfmadd231ps %%zmm0, %%zmm0, %%zmm" #n "\n\t"
-#define TWELVE(what)                                                                   \
-  what(1) what(2) what(3) what(4) what(5) what(6) what(7) what(8) what(9) what(10)     \
-      what(11) what(12)
-  enum { ROUNDS = 5000 };
-  double best = 0;
-
-  for (int time = 0; time < TRIES; time++) {
-    int rounds = ROUNDS;
-    const double start = now();
-    __asm__ volatile(ZERO(0) TWELVE(ZERO) "1:\n\t" TWELVE(FMA) "dec %0\n\tjnz 1b"
-                     : "+r"(rounds)
-                     :
-                     : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
-                     "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12");
-    const double gflop = 2.0 * ROUNDS * 12 * 16 * 1e-9 / (now() - start);
-    best = gflop > best ? gflop : best;
-  }
-  __asm__ volatile("vzeroupper");
-  return best;
-}
-#endif
 
 /* ------------------------------------------------------------------ cases */
 
@@ -377,8 +282,9 @@ peak_rss_mb(void)
 static void
 report(const Bench *b, const Case *c, const double *times, int n, bool json)
 {
-  const double bytes = bytes_of(c), gb_s = bytes * 1e-9 / times[0];
-  const double gflop_s = c->k ? 2e-9 * c->m * c->n * c->k / times[0] : 0;
+  const double bytes = bytes_of(c), each = b->threads / times[n / 2];
+  const double gb_s = 1e-9 * bytes * each;
+  const double gflop_s = c->k ? 2e-9 * c->m * c->n * c->k * each : 0;
   char shape[64];
 
   if (c->k)
@@ -388,13 +294,13 @@ report(const Bench *b, const Case *c, const double *times, int n, bool json)
   if (json)
     printf(
         "{\"bench\":\"kernel:%s\",\"shape\":\"%s\",\"quantization\":\"%s\","
-        "\"device\":\"cpu (%s)\",\"threads\":1,\"batch\":%d,\"frames\":%d,"
+        "\"device\":\"cpu (%s)\",\"threads\":%d,\"batch\":%d,\"frames\":%d,"
         "\"ms_min\":%.6f,\"ms_median\":%.6f,\"ms_p99\":%.6f,\"bytes_per_frame\":%.0f,"
         "\"machine_gb_s\":%.2f,\"bandwidth_fraction\":%.4f,\"gflop_s\":%.2f,"
         "\"machine_gflop_s\":%.2f,\"peak_rss_mb\":%ld}\n",
-        c->kernel, shape, moshi_type_name(stored_as(c)), b->k->name, c->m, n,
-        times[0] * 1e3, times[n / 2] * 1e3, times[n * 99 / 100] * 1e3, bytes, b->gb_s,
-        gb_s / b->gb_s, gflop_s, b->gflop_s, peak_rss_mb());
+        c->kernel, shape, moshi_type_name(stored_as(c)), b->k->name, b->threads, c->m,
+        n, times[0] * 1e3, times[n / 2] * 1e3, times[n * 99 / 100] * 1e3, bytes,
+        b->gb_s, gb_s / b->gb_s, gflop_s, b->gflop_s, peak_rss_mb());
   else
     printf("%-12s %-15s %9.2f us min %9.2f median %7.2f GB/s (%3.0f%%) %7.2f GFLOP/s "
            "(%3.0f%%)\n",
@@ -402,32 +308,65 @@ report(const Bench *b, const Case *c, const double *times, int n, bool json)
         100 * gb_s / b->gb_s, gflop_s, 100 * gflop_s / b->gflop_s);
 }
 
+/* What the other threads do as long as the first is timed. */
+typedef struct {
+  Bench bench;
+  const Case *c;
+  atomic_bool *stop;
+} Other;
+
+static void *
+keep_on(void *data)
+{
+  Other *other = data;
+  while (!atomic_load_explicit(other->stop, memory_order_relaxed))
+    run_case(&other->bench, other->c);
+  return NULL;
+}
+
 static void
 time_case(Bench *b, const Case *c, bool json)
 {
   double times[TIMES];
-  const double start = now();
-  int n = 0;
+  Other others[MAX_THREADS];
+  pthread_t ids[MAX_THREADS];
+  atomic_bool stop = false;
+  int n = 0, running = 1;
 
+  for (; running < b->threads; running++) {
+    others[running] = (Other){*b, c, &stop};
+    others[running].bench.next = (size_t)STORE / b->threads * running;
+    others[running].bench.x += 2 * (size_t)WORK * running;
+    others[running].bench.y += 2 * (size_t)WORK * running;
+    if (pthread_create(&ids[running], NULL, keep_on, &others[running]))
+      break;
+  }
+  const double start = now();
   run_case(b, c);
   while (n < TIMES && (n < 5 || now() - start < SECONDS)) {
     const double begin = now();
     run_case(b, c);
     times[n++] = now() - begin;
   }
+  atomic_store(&stop, true);
+  for (int i = 1; i < running; i++)
+    pthread_join(ids[i], NULL);
   qsort(times, n, sizeof *times, ascending);
-  report(b, c, times, n, json);
+  if (running == b->threads)
+    report(b, c, times, n, json);
 }
 
 void
-check_bench(const MoshiKernels *k, bool json, char *const *filters, int n_filters)
+check_bench(
+    const MoshiKernels *k, int threads, bool json, char *const *filters, int n_filters)
 {
-  Bench b = {.k = k};
-  const size_t floats = STORE + 2 * (size_t)WORK;
+  Bench b = {.k = k, .threads = threads};
+  const size_t floats = STORE + 2 * (size_t)WORK * threads;
   float *memory;
 
-  if (posix_memalign((void **)&memory, HUGE_PAGE, floats * sizeof *memory)) {
-    fprintf(stderr, "kernels: no memory to time in\n");
+  if (threads < 1 || threads > MAX_THREADS ||
+      posix_memalign((void **)&memory, HUGE_PAGE, floats * sizeof *memory)) {
+    fprintf(stderr, "kernels: no memory to time in with %d threads\n", threads);
     return;
   }
 #ifdef MADV_HUGEPAGE /* as the device keeps packed weights */
@@ -438,15 +377,11 @@ check_bench(const MoshiKernels *k, bool json, char *const *filters, int n_filter
   b.store = memory;
   b.x = memory + STORE;
   b.y = b.x + WORK;
-  b.gb_s = read_speed(b.store);
-  b.gflop_s = multiply_speed();
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f"))
-    b.gflop_s = fmax(b.gflop_s, wide_multiply_speed());
-#endif
+  b.gb_s = moshi_check_read_gb_s(threads);
+  b.gflop_s = moshi_check_gflop_s(threads);
   if (!json)
-    printf("# %s, one thread; the machine reads %.1f GB/s and does %.1f GFLOP/s\n",
-        k->name, b.gb_s, b.gflop_s);
+    printf("# %s, %d thread%s; the machine reads %.1f GB/s and does %.1f GFLOP/s\n",
+        k->name, threads, threads > 1 ? "s" : "", b.gb_s, b.gflop_s);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     if (check_matches(cases[i].kernel, filters, n_filters))
       time_case(&b, &cases[i], json);

@@ -79,7 +79,8 @@ extern const CheckKernel check_kernels[];
 extern const int n_check_kernels;
 
 /* Times the kernels whose names contain one of the filters (none: all). */
-void check_bench(const MoshiKernels *k, bool json, char *const *filters, int n_filters);
+void check_bench(
+    const MoshiKernels *k, int threads, bool json, char *const *filters, int n_filters);
 bool check_matches(const char *name, char *const *filters, int n_filters);
 
 #endif
