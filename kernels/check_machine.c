@@ -3,6 +3,7 @@
  * against these, measured in the same run. */
 #include "check.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -224,15 +225,17 @@ double
 moshi_check_gflop_s(int threads)
 {
   Machine m = {.threads = threads, .piece = multiply_piece, .times = MULTIPLIES};
-  int lanes = sizeof(Lanes) / sizeof(float);
+  const double gflop = 2e-9 * threads * (double)STEPS * CHAINS;
+  double best;
 
+  if (threads < 1 || threads > MAX_THREADS)
+    return 0;
+  best = gflop * (sizeof(Lanes) / sizeof(float)) / fastest(&m);
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f")) {
     m.piece = multiply_piece_wide;
-    lanes = sizeof(WideLanes) / sizeof(float);
+    best = fmax(best, gflop * (sizeof(WideLanes) / sizeof(float)) / fastest(&m));
   }
 #endif
-  return threads < 1 || threads > MAX_THREADS
-             ? 0
-             : 2e-9 * threads * (double)STEPS * CHAINS * lanes / fastest(&m);
+  return best;
 }

@@ -120,45 +120,6 @@ encode_group(
   }
 }
 
-/* A block of Q4_K: eight ranges of 32, each from a least value of 0 or below to 15
- * steps, steps and leasts in 63rds of the largest of them. */
-static void
-encode_q4_k(const float *x, uint8_t *to)
-{
-  float step[8], least[8], steps = 0, leasts = 0;
-  for (int g = 0; g < 8; g++) {
-    float low = 0, high = 0;
-    for (int i = 0; i < 32; i++) {
-      low = MIN(low, x[32 * g + i]);
-      high = MAX(high, x[32 * g + i]);
-    }
-    steps = MAX(steps, step[g] = (high - low) / 15);
-    leasts = MAX(leasts, least[g] = -low);
-  }
-  uint16_t d = moshi_f32_to_f16(steps / 63), dmin = moshi_f32_to_f16(leasts / 63);
-  memset(to, 0, 144);
-  memcpy(to, &d, 2);
-  memcpy(to + 2, &dmin, 2);
-  for (int g = 0; g < 8; g++) {
-    int s = steps > 0 ? (int)rintf(63 * step[g] / steps) : 0;
-    int m = leasts > 0 ? (int)rintf(63 * least[g] / leasts) : 0;
-    uint8_t *packed = to + 4;
-    if (g < 4) {
-      packed[g] |= s;
-      packed[g + 4] |= m;
-    } else {
-      packed[g + 4] |= (s & 15) | (m & 15) << 4;
-      packed[g - 4] |= s >> 4 << 6;
-      packed[g] |= m >> 4 << 6;
-    }
-    float one = moshi_f16_to_f32(d) * s, from = moshi_f16_to_f32(dmin) * m;
-    for (int i = 0; i < 32; i++) {
-      int q = one > 0 ? CLAMP((int)rintf((x[32 * g + i] + from) / one), 0, 15) : 0;
-      to[16 + g / 2 * 32 + i] |= g % 2 ? q << 4 : q;
-    }
-  }
-}
-
 void
 format_encode(const Format *f, const float *x, int64_t cols, void *data, void *scales,
     void *biases)
@@ -182,10 +143,6 @@ format_encode(const Format *f, const float *x, int64_t cols, void *data, void *s
       encode_group(x + g * f->group, f->group, f->type == MOSHI_TYPE_MLX4 ? 4 : 8,
           (uint32_t *)data + g * format_row_bytes(f, f->group) / sizeof(uint32_t),
           (uint16_t *)scales + g, (uint16_t *)biases + g);
-    return;
-  case MOSHI_TYPE_Q4_K:
-    for (int64_t i = 0; i < cols; i += f->block)
-      encode_q4_k(x + i, (uint8_t *)data + format_row_bytes(f, i));
     return;
   default:
     moshi_encode(f->type, data, x, cols);
