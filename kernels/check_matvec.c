@@ -126,7 +126,7 @@ offset_of(const MoshiRows *w, int row, int col)
 }
 
 /* Beside the sum's own error: x of a quantised type may be rounded to a multiple of
- * 1/32767 of the largest of its chunk, so by half of that. */
+ * 1/32639 of the largest of its chunk, so by half of that. */
 static double
 product_tolerance(const MoshiRows *w, int row, const float *x)
 {
@@ -143,7 +143,7 @@ product_tolerance(const MoshiRows *w, int row, const float *x)
       weights += fabs(wide[i]);
       largest = fmax(largest, fabs(x[c0 + i]));
     }
-    rounding += weights * largest * (0.5001 / 32767);
+    rounding += weights * largest * (0.5001 / 32639);
   }
   return check_sum_tolerance(w->cols, magnitude) + (is_float(w->type) ? 0 : rounding);
 }

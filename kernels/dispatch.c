@@ -8,6 +8,9 @@
 #include <string.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 /* Rising order: a later tier is the better one. */
@@ -18,6 +21,7 @@ static const struct {
     {"avx2", MOSHI_CPU_AVX2},
     {"avx512", MOSHI_CPU_AVX512},
     {"neon", MOSHI_CPU_NEON},
+    {"dotprod", MOSHI_CPU_DOTPROD},
 };
 enum { N_TIERS = sizeof tiers / sizeof *tiers };
 
@@ -39,6 +43,10 @@ moshi_cpu_detect(void)
     mask |= MOSHI_CPU_AVX512;
 #elif defined(__aarch64__)
   mask |= MOSHI_CPU_NEON; /* part of the architecture */
+#if defined(__linux__)
+  if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)
+    mask |= MOSHI_CPU_DOTPROD;
+#endif
 #endif
   return mask;
 }
@@ -78,6 +86,8 @@ moshi_kernels_init(MoshiKernels *k, unsigned mask)
 #ifdef MOSHI_HAVE_NEON
   if (mask & MOSHI_CPU_NEON)
     moshi_neon_init(k);
+  if (mask & MOSHI_CPU_DOTPROD)
+    moshi_dotprod_init(k);
 #endif
 }
 

@@ -124,7 +124,8 @@ typedef struct {
 
   /* y[i·y_step + r − r0] = Σ_c W[r][c]·x[i·x_step + c] for rows r in [r0,r1), for
    * every batch item i. With integer weights (I8 and later) a tier may round x to
-   * 16 bits: to multiples of 1/32767 of the largest magnitude of each 256 columns. */
+   * 16 bits: to multiples of 1/32767 of the largest magnitude of each 256 columns
+   * (1/32639 where they go as two planes of 8 bits). */
   void (*matvec[MOSHI_N_TYPES])(float *y, size_t y_step, const MoshiRows *w,
       const float *x, size_t x_step, int r0, int r1, int batch);
 
@@ -166,6 +167,7 @@ enum {
   MOSHI_CPU_AVX2 = 1 << 0,   /* AVX2 + FMA + F16C */
   MOSHI_CPU_AVX512 = 1 << 1, /* AVX-512 F, BW, DQ, VL, VNNI */
   MOSHI_CPU_NEON = 1 << 2,
+  MOSHI_CPU_DOTPROD = 1 << 3, /* NEON's dot products of bytes */
 };
 
 /* What this machine has, as a mask. */

@@ -7,5 +7,6 @@
 void moshi_avx2_init(MoshiKernels *k);
 void moshi_avx512_init(MoshiKernels *k);
 void moshi_neon_init(MoshiKernels *k);
+void moshi_dotprod_init(MoshiKernels *k);
 
 #endif

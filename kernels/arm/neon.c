@@ -1,6 +1,7 @@
 /* NEON, as every 64-bit ARM has it. */
-#include "vec.h"
+#include "integers.h"
 
 #define TIER_NAME "neon"
 #define TIER_INIT moshi_neon_init
+#define TIER_INTEGERS "quantized.h"
 #include "../simd/tier.h"

@@ -19,6 +19,11 @@ enum {
   MOST_VECTORS = SPAN / SEGMENT,
 };
 
+/* What the largest |x| of a chunk becomes. */
+#ifndef G_MOST
+#define G_MOST 32767
+#endif
+
 /* A part of a vector: scale·x, and the sums of x over each group. */
 typedef struct {
   _Alignas(64) int16_t x[CHUNK];
@@ -75,8 +80,8 @@ prepare_chunk(Chunk *to, const float *x, int n, MoshiType type)
   }
   const float largest = v_largest(most);
   const bool finite = v_sum(zero) == 0;
-  const float inverse = finite && largest > 0x1p-110f ? 32767 / largest : 0;
-  to->scale = finite ? largest / 32767 : NAN;
+  const float inverse = finite && largest > 0x1p-110f ? G_MOST / largest : 0;
+  to->scale = finite ? largest / G_MOST : NAN;
   if (!finite)
     n = 0;
   for (i = 0; i < n; i++)
@@ -89,6 +94,9 @@ prepare_chunk(Chunk *to, const float *x, int n, MoshiType type)
     to->sums[g] = (float)sum;
     if (type == MOSHI_TYPE_MLX4)
       order_columns(to->x + g * GROUP);
+#ifdef G_PREPARE
+    G_PREPARE(to->x + g * GROUP);
+#endif
   }
 }
 
