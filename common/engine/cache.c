@@ -19,7 +19,7 @@
 #include "memory.h"
 
 /* Of the types that are chosen and of how they are encoded. */
-#define CONVERTER_VERSION "1"
+#define CONVERTER_VERSION "2"
 
 char *
 moshi_cache_dir(void)

@@ -93,7 +93,7 @@ target_type(MoshiQuantization q, const char *name, const MoshiRows *rows)
 {
   static const MoshiType candidates[][2] = {
       [MOSHI_QUANTIZATION_Q8] = {MOSHI_TYPE_Q8_0},
-      [MOSHI_QUANTIZATION_Q4] = {MOSHI_TYPE_Q4_0},
+      [MOSHI_QUANTIZATION_Q4] = {MOSHI_TYPE_Q4_K, MOSHI_TYPE_Q4_0},
   };
   if (kind_of(rows->type) != MOSHI_QUANTIZATION_NONE || !is_product(name, rows))
     return rows->type;

@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 
 #include "engine/cache.h"
+#include "engine/model.h"
+#include "lm-weights.h"
 #include "moshi.h"
 
 #define STEPS 12
@@ -461,6 +463,98 @@ test_wrong(Cache *c, gconstpointer data)
   g_free(path);
 }
 
+/* A model without files, of rows that Q4_K takes. */
+static const char wide_config[] =
+    "{\"dim\": 256, \"text_card\": 60, \"n_q\": 2, \"dep_q\": 0, \"card\": 64, "
+    "\"num_heads\": 4, \"num_layers\": 2, \"hidden_scale\": 4.5, \"causal\": true, "
+    "\"context\": 20, \"max_period\": 10000, \"gating\": \"silu\", "
+    "\"norm\": \"rms_norm_f32\", \"positional_embedding\": \"rope\", "
+    "\"delays\": [0, 0, 0]}";
+
+static void
+free_tensor(gpointer data)
+{
+  MoshiTensor *t = data;
+  g_free((char *)t->name);
+  g_free((void *)t->data);
+  g_free(t);
+}
+
+/* MoshiTensorSource: random, of the name alone */
+static const MoshiTensor *
+invent(void *cookie, const char *name, int n_dims, const int64_t *dims)
+{
+  MoshiTensor *t = g_hash_table_lookup(cookie, name);
+  if (t)
+    return t;
+  t = g_new0(MoshiTensor, 1);
+  size_t n = 1;
+  t->name = g_strdup(name);
+  t->dtype = MOSHI_DTYPE_F32;
+  t->n_dims = n_dims;
+  for (int i = 0; i < n_dims; i++)
+    n *= t->dims[i] = dims[i];
+  t->bytes = n * sizeof(float);
+  float *values = g_new(float, n);
+  GRand *rand = g_rand_new_with_seed(g_str_hash(name));
+  for (size_t i = 0; i < n; i++)
+    values[i] = n_dims == 1 ? 1 : g_rand_double_range(rand, -0.1, 0.1);
+  g_rand_free(rand);
+  t->data = values;
+  g_hash_table_insert(cookie, (char *)t->name, t);
+  return t;
+}
+
+/* The text logits of its third step. */
+static float *
+run_invented(const char *quantization, int *size)
+{
+  GHashTable *tensors =
+      g_hash_table_new_full(g_str_hash, g_str_equal, NULL, free_tensor);
+  const MoshiModelOptions options = {
+      .parts = MOSHI_PART_LM, .threads = 2, .quantization = quantization};
+  const MoshiInvention invention = {
+      .name = "invented", .lm = wide_config, .source = invent, .cookie = tensors};
+  MoshiError error = {0};
+  MoshiModel *model = moshi_model_invent(&options, &invention, &error);
+  if (!model || moshi_model_load(model, NULL, NULL, &error))
+    g_error("%s", error.message);
+  const MoshiRows *w = &moshi_model_lm(model)->main.layers[0].linear2[0].w.m;
+  g_assert_cmpint(w->cols, ==, 768);
+  g_assert_cmpstr(moshi_type_name(w->type), ==, quantization ? "q4_k" : "f32");
+  MoshiSessionOptions session_options;
+  moshi_session_options_init(&session_options, model);
+  MoshiSession *session = moshi_session_new(model, &session_options, &error);
+  g_assert_nonnull(session);
+  int32_t user[] = {5, 9}, token;
+  for (int i = 0; i < 3; i++)
+    g_assert_cmpint(
+        moshi_session_step(session, user, NULL, &token, NULL, &error), ==, 0);
+  const float *logits = moshi_session_text_logits(session, 0, size);
+  float *copy = g_memdup2(logits, *size * sizeof *logits);
+  moshi_session_free(session);
+  moshi_model_unref(model);
+  g_hash_table_unref(tensors);
+  return copy;
+}
+
+static void
+test_q4_k(Cache *c, gconstpointer data)
+{
+  int size;
+  float *exact = run_invented(NULL, &size), *converted = run_invented("q4", &size);
+  double error = 0, norm = 0;
+  for (int i = 0; i < size; i++) {
+    error += (converted[i] - exact[i]) * (converted[i] - exact[i]);
+    norm += exact[i] * exact[i];
+  }
+  g_assert_cmpfloat(error, >, 0);
+  g_assert_cmpfloat(error, <, 0.2 * 0.2 * norm);
+  g_assert_cmpuint(count(c), ==, 0);
+  g_free(exact);
+  g_free(converted);
+}
+
 /* One of several that convert at once. */
 static int
 child(const char *path)
@@ -525,6 +619,7 @@ main(int argc, char **argv)
   ADD("unwritable", test_unwritable, NULL);
   ADD("full", test_full, NULL);
   ADD("progress", test_progress, NULL);
+  ADD("q4-k", test_q4_k, NULL);
   ADD("wrong", test_wrong, NULL);
   ADD("processes", test_processes, argv[0]);
   return g_test_run();

@@ -169,7 +169,7 @@ def converted(c):
         raise Skip("the package gguf is not installed")
     import numpy as np
     from safetensors.torch import load_file
-    checkpoint = c.checkpoint("lm-mini", {})
+    checkpoint = c.checkpoint("lm-mini", {"dim": c.r.choice([64, 256])})
     source = {name: t.float().numpy() for name, t in load_file(checkpoint / "model.safetensors").items()}
     (c.folder / "in").write_bytes(bytes(4 * 8 * 4))
     failed = 0
