@@ -200,6 +200,7 @@ main(int argc, char **argv)
   g_test_add_data_func("/pool/threads/1", GINT_TO_POINTER(1), test_threads);
   g_test_add_data_func("/pool/threads/2", GINT_TO_POINTER(2), test_threads);
   g_test_add_data_func("/pool/threads/64", GINT_TO_POINTER(64), test_threads);
+  g_test_add_data_func("/pool/threads/128", GINT_TO_POINTER(128), test_threads);
   g_test_add_func("/pool/sharing", test_sharing);
   g_test_add_func("/pool/nested", test_nested);
   g_test_add_func("/pool/many-callers", test_many_callers);
