@@ -160,7 +160,7 @@ cpu_act(MoshiDevice *d, MoshiAct act, MoshiView y, MoshiView x, int batch, int s
     int width)
 {
   Activation a = {&moshi_cpu(d)->k, act, y, x, steps, width};
-  const double work = (double)batch * steps * width * 16;
+  const double work = (double)batch * steps * width * 32;
   moshi_cpu_split(moshi_cpu(d), batch * steps, 1, work, act_rows, &a);
 }
 
