@@ -1,7 +1,8 @@
 """test_server.py SERVER SOURCE WORK [TEST…]: moshi-server with callers good and bad. Prints TAP.
 
 Callers say what they have to say at once, and the server answers as fast as it computes, so nothing here depends
-on how fast the machine is. CHURN=N in the environment: how many callers come and go (60)."""
+on how fast the machine is. In the environment: CHURN=N, how many callers come and go (60); LOAD=N and LOAD_SECONDS=S, how many
+talk at the speed of speech beside each other, and how long (3, 7)."""
 
 import contextlib
 import json
@@ -528,6 +529,39 @@ def test_churn():
         # Threads of pools come and go by themselves.
         assert after[1] <= before[1] + 4 and after[2] <= before[2] + 2, (before, after)
         assert after[0] <= before[0] + 2000 + 20 * n, (before, after)
+
+
+def test_load():
+    """Callers at the speed of speech. Late frames are told, not judged: that is the machine's."""
+    n, seconds = int(os.environ.get("LOAD", "3")), float(os.environ.get("LOAD_SECONDS", "7"))
+    rounds, answers = max(1, round(seconds / 7)), []
+    usual_messages()                                    # made before anybody waits for it
+
+    def talk(port):
+        caller = Caller(port)
+        begin(caller)
+        hear = threading.Thread(target=lambda: answers.append(listen(caller, rounds * 7 - 0.5)[0]))
+        hear.start()
+        messages, began, sent = usual_messages(), time.monotonic(), 0
+        per_round = int(7 / 0.08)                       # two packets a message
+        for _ in range(rounds):
+            for message in messages[:per_round]:
+                time.sleep(max(0, began + sent * 0.08 - time.monotonic()))
+                caller.send(AUDIO, message)
+                sent += 1
+        hear.join()
+        caller.close()
+    with serving("--sessions", str(n)) as server:
+        threads = [threading.Thread(target=talk, args=(server.port,)) for _ in range(n)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        m = server.metrics()
+        late, frames = m["moshi_late_frames_total"], m["moshi_frames_total"]
+        print(f"# {n} callers: {late:.0f} of {frames:.0f} frames late, {m['moshi_step_seconds_sum'] / frames * 1000:.1f} ms a frame, "
+              f"{m['moshi_skipped_milliseconds_total']:.0f} ms skipped")
+        assert len(answers) == n and all(a.startswith(ANSWER) for a in answers), answers
 
 
 # ---------------------------------------------------------------- the end
