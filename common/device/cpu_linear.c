@@ -6,7 +6,7 @@
 
 /* Rows of a row-major matrix, and rows of x, whose sums wait on the stack for
  * bias, activation and residual. */
-enum { TILE_ROWS = 64, TILE_BATCH = 16 };
+enum { TILE_ROWS = 256, TILE_BATCH = 16 };
 
 /* ---------------------------------------------------------- packed panels */
 

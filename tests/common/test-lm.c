@@ -147,10 +147,11 @@ static void
 test_small_kv(gconstpointer data)
 {
   const LmCase *c = data;
-  static const struct {
+  const struct {
     const char *type;
     double tolerance;
-  } types[] = {{"f32", RELATIVE}, {"bf16", 5e-3}, {"int8", 1.5e-2}};
+  } types[] = {{"f32", c->integers ? RELATIVE_INTEGERS : RELATIVE}, {"bf16", 5e-3},
+      {"int8", 1.5e-2}};
   LmVector *v = open_lm_vector(c, 1);
   for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
     int steps;
