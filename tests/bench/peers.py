@@ -101,6 +101,8 @@ def session(arguments):
     """Samples (row, threads, peer, our ms, its ms), one for each round."""
     samples = []
     for part, checkpoint, threads, peers, cores in cases(arguments):
+        if arguments.part not in (None, part):
+            continue
         for round_number in range(arguments.rounds):
             for name in peers:
                 print(f"{part}, {threads} threads, round {round_number + 1}: {name} …", file=sys.stderr, flush=True)
@@ -132,6 +134,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=25)
+    parser.add_argument("--part", choices=("mimi", "lm"), help="only this (default: both)")
     parser.add_argument("--python", help="an interpreter that has the peers")
     parser.add_argument("--bench", help="moshi-bench")
     parser.add_argument("--mimi", help="folder of a codec's checkpoint")

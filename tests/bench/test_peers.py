@@ -35,7 +35,7 @@ class Peers(unittest.TestCase):
           *Mimi*|*mimi*) echo 'a warning'; echo '{json.dumps({k: rows[k] for k in ("mimi-encode", "mimi-decode")})}' ;;
           *) echo '{json.dumps({"lm-step": rows["lm-step"]})}' ;;
         esac"""
-        arguments = types.SimpleNamespace(bench=self.program(own), python=self.program(other), frames=1, rounds=2,
+        arguments = types.SimpleNamespace(bench=self.program(own), python=self.program(other), frames=1, rounds=2, part=None,
                                           mimi="codec", lm="model")
         samples = peers.session(arguments)
         self.assertEqual({(row, other) for row, _, _, _, other in samples}, set(rows.items()))
