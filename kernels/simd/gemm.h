@@ -210,7 +210,9 @@ TILES(bf16, MOSHI_TYPE_BF16)
 static void
 run_tile(const MoshiGemm *g, const Rows *r, int p, int rows, int width)
 {
-  (g->type == MOSHI_TYPE_F32 ? f32_tiles : bf16_tiles)[rows - 1][width](g, r, p);
+  const Tile run = g->type == MOSHI_TYPE_F32 ? f32_tiles[rows - 1][width]
+                                             : bf16_tiles[rows - 1][width];
+  run(g, r, p);
 }
 
 /* The widest tile of so many rows for the panels that are left. */
