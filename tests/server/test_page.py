@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -56,7 +55,9 @@ class Page:
             o.add_argument(argument)
         o.binary_location = shutil.which("chromium")
         o.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=o, service=Service(shutil.which("chromedriver")))
+        # A sanitizer that is preloaded is the server's, not the browser's.
+        environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+        self.driver = webdriver.Chrome(options=o, service=Service(shutil.which("chromedriver"), env=environment))
         self.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(WORK)})
         # A tone or a voice is not to be taken for noise: the browser's processing is off.
         self.driver.get(f"http://{host}:{port}/?processing=off{query}")
@@ -160,19 +161,13 @@ def test_no_permission():
 
 
 def test_insecure():
-    """Neither https nor localhost."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        try:
-            s.connect(("192.0.2.1", 9))
-        except OSError:
-            return "SKIP this machine has no address but localhost"
-        address = s.getsockname()[0]
-    with Server("--host", "0.0.0.0") as server, Page(server.port, host=address) as page:
+    """Neither https nor localhost, though it is this machine by another name."""
+    elsewhere = (*MICROPHONE, "--host-resolver-rules=MAP moshi.test 127.0.0.1")
+    with Server() as server, Page(server.port, host="moshi.test", options=elsewhere) as page:
         page.wait("status", "only to a secure page")
         page.talk()
         page.wait("status", "only to a secure page")
         page.picture("insecure")
-    return None
 
 
 def test_token():
@@ -240,8 +235,8 @@ def main():
     for i, test in enumerate(tests, 1):
         name = test.__name__.removeprefix("test_")
         try:
-            skip = test()
-            print(f"ok {i} {name}" + (f" # {skip}" if skip else ""), flush=True)
+            test()
+            print(f"ok {i} {name}", flush=True)
         except Exception as error:
             failed = True
             print(f"not ok {i} {name}\n# " + f"{type(error).__name__}: {error}".replace("\n", "\n# "), flush=True)
