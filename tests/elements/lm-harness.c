@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "files/checkpoint.h"
-#include "mimitokens.h"
 #include "moshi.h"
 
 #define MESSAGE_TIMEOUT (20 * GST_SECOND)
@@ -152,14 +151,13 @@ lm_push (LmHarness * lm, const gint32 * codes, GstClockTime pts)
 const gint32 *
 lm_noise (LmHarness * lm, guint i)
 {
-  static gint32 codes[MIMI_MAX_CODEBOOKS];
   guint32 x = 2654435761u * (i + 1);
 
   for (gint k = 0; k < lm->hears; k++) {
     x = x * 1664525 + 1013904223;
-    codes[k] = (x >> 8) % lm->size;
+    lm->noise[k] = (x >> 8) % lm->size;
   }
-  return codes;
+  return lm->noise;
 }
 
 void

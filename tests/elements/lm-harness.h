@@ -7,6 +7,8 @@
 #include <gst/check/gstharness.h>
 #include <gst/check/gsttestclock.h>
 
+#include "mimitokens.h"
+
 #define FRAME (80 * GST_MSECOND)
 
 /* A vector file's integers, by row. */
@@ -28,6 +30,7 @@ typedef struct
   GstHarness *text;             /* text_src; NULL when not linked */
   gint hears, size;             /* codebooks and their size */
   gboolean packed;
+  gint32 noise[MIMI_MAX_CODEBOOKS];     /* lm_noise's last row */
 } LmHarness;
 
 /* checkpoint: a directory, absolute or of tests/vectors, or NULL for the model
@@ -43,7 +46,7 @@ gchar *lm_caps (gint codebooks, gint size, gboolean packed);
 void lm_set_caps (LmHarness * lm, gboolean packed);
 GstBuffer *lm_frame (LmHarness * lm, const gint32 * codes, GstClockTime pts);
 GstFlowReturn lm_push (LmHarness * lm, const gint32 * codes, GstClockTime pts);
-/* Row `i` of a made-up input that never repeats. */
+/* Row `i` of a made-up input that never repeats; the harness's, until the next. */
 const gint32 *lm_noise (LmHarness * lm, guint i);
 /* n frames of noise from row `first` on, at first × 80 ms + offset. */
 void lm_push_noise (LmHarness * lm, guint first, guint n, GstClockTime offset);
