@@ -26,6 +26,7 @@ struct _Caller
 {
   SoupWebsocketConnection *websocket;
   GSocket *socket;
+  SoupWebsocketDataType type;
   CallerFuncs funcs;
   gpointer user_data;
 
@@ -33,7 +34,6 @@ struct _Caller
   gsize queued;                 /* bytes */
   GSource *writable;            /* while there is a queue */
   gint64 taken;                 /* when the network took the last message */
-  gint64 heard;
   gboolean closing;
 };
 
@@ -71,18 +71,12 @@ static void
 on_message (SoupWebsocketConnection * websocket, gint type, GBytes * bytes,
     Caller * self)
 {
-  Message message;
-  const guint8 *data;
   gsize size;
+  const guint8 *data = g_bytes_get_data (bytes, &size);
 
-  self->heard = g_get_monotonic_time ();
-  data = g_bytes_get_data (bytes, &size);
   metric_add (METRIC_BYTES_IN, size);
-  if (!is_open (self))
-    return;
-  if (type == SOUP_WEBSOCKET_DATA_BINARY && message_read (&message, data, size))
-    self->funcs.message (&message, self->user_data);
-  else
+  if (is_open (self) && ((SoupWebsocketDataType) type != self->type
+          || !self->funcs.message (data, size, self->user_data)))
     metric_add (METRIC_BAD_INPUT, 1);
 }
 
@@ -99,15 +93,16 @@ on_closed (SoupWebsocketConnection * websocket, Caller * self)
 
 Caller *
 caller_new (SoupWebsocketConnection * websocket, GSocket * socket,
-    const CallerFuncs * funcs, gpointer user_data)
+    SoupWebsocketDataType type, const CallerFuncs * funcs, gpointer user_data)
 {
   Caller *self = g_new0 (Caller, 1);
 
   self->websocket = websocket;
   self->socket = socket;
+  self->type = type;
   self->funcs = *funcs;
   self->user_data = user_data;
-  self->heard = self->taken = g_get_monotonic_time ();
+  self->taken = g_get_monotonic_time ();
   g_queue_init (&self->queue);
 
   g_socket_set_option (socket, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER, NULL);
@@ -128,12 +123,10 @@ caller_new (SoupWebsocketConnection * websocket, GSocket * socket,
 static void
 hand_over (Caller * self, GBytes * message)
 {
-  gsize size;
-  gconstpointer data = g_bytes_get_data (message, &size);
-
   self->taken = g_get_monotonic_time ();
-  metric_add (METRIC_BYTES_OUT, size);
-  soup_websocket_connection_send_binary (self->websocket, data, size);
+  metric_add (METRIC_BYTES_OUT, g_bytes_get_size (message));
+  soup_websocket_connection_send_message (self->websocket, self->type,
+      message);
 }
 
 static gboolean
@@ -155,18 +148,18 @@ on_writable (GObject * stream, gpointer user_data)
   return G_SOURCE_REMOVE;
 }
 
-gboolean
+void
 caller_send (Caller * self, GBytes * message)
 {
   if (!is_open (self)) {
     g_bytes_unref (message);
-    return TRUE;
+    return;
   }
   if (g_queue_is_empty (&self->queue)
       && g_pollable_output_stream_is_writable (output_of (self))) {
     hand_over (self, message);
     g_bytes_unref (message);
-    return TRUE;
+    return;
   }
   g_queue_push_tail (&self->queue, message);
   self->queued += g_bytes_get_size (message);
@@ -179,7 +172,6 @@ caller_send (Caller * self, GBytes * message)
         NULL);
     g_source_attach (self->writable, NULL);
   }
-  return !caller_is_slow (self);
 }
 
 /* A closing handshake with a code that libsoup does not know. The other end's
@@ -198,28 +190,25 @@ close_as (Caller * self, gushort code, const gchar * reason)
 }
 
 void
-caller_bye (Caller * self, gushort code, const gchar * text)
+caller_bye (Caller * self, gushort code, GBytes * message,
+    const gchar * reason)
 {
-  GBytes *message;
+  gboolean open = is_open (self);
 
-  if (!is_open (self))
-    return;
-  if (!g_queue_is_empty (&self->queue)) {
+  if (open && !g_queue_is_empty (&self->queue)) {
     caller_cut (self);
-    return;
+    open = FALSE;
   }
-  if (text) {
-    message = message_new_text (MESSAGE_ERROR, text);
+  if (open && message)
     hand_over (self, message);
-    g_bytes_unref (message);
-  }
-  if (!is_open (self))
+  g_clear_pointer (&message, g_bytes_unref);
+  if (!open || !is_open (self))
     return;
   if (code == TRY_AGAIN_LATER)
-    close_as (self, code, text ? text : "");
+    close_as (self, code, reason ? reason : "");
   else {
     self->closing = TRUE;
-    soup_websocket_connection_close (self->websocket, code, text);
+    soup_websocket_connection_close (self->websocket, code, reason);
   }
 }
 
@@ -230,12 +219,6 @@ caller_cut (Caller * self)
   self->closing = TRUE;
   drop_queue (self);
   g_socket_shutdown (self->socket, TRUE, TRUE, NULL);
-}
-
-gint64
-caller_get_last_heard (Caller * self)
-{
-  return self->heard;
 }
 
 gboolean

@@ -82,20 +82,19 @@ may_call (Endpoints * self, SoupServerMessage * message, GHashTable * query)
   return TRUE;
 }
 
-/* ---- /api/chat ---- */
+/* ---- calls ---- */
 
+/* What a caller wants, until he has his line. */
 typedef struct
 {
   Endpoints *self;
-  Call *call;
+  SoundFormat format;
+  Settings settings;
 } Upgrade;
 
 static void
-upgrade_free (gpointer data, GClosure * closure)
+upgrade_free (gpointer upgrade, GClosure * closure)
 {
-  Upgrade *upgrade = data;
-
-  g_clear_pointer (&upgrade->call, call_free);
   g_free (upgrade);
 }
 
@@ -106,11 +105,14 @@ on_upgraded (SoupServerMessage * message, gpointer user_data)
   GSocket *socket = soup_server_message_get_socket (message);
   GIOStream *stream, *governed;
   SoupWebsocketConnection *websocket;
+  Line *line;
   GUri *uri;
+  gchar *peer;
 
-  if (!socket || !upgrade->call)
+  if (!socket)
     return;
   g_object_ref (socket);
+  peer = g_strdup (soup_server_message_get_remote_host (message));
   uri = g_uri_ref (soup_server_message_get_uri (message));
   stream = soup_server_message_steal_connection (message);
   governed = governor_new (stream, RATE, BURST);
@@ -119,30 +121,30 @@ on_upgraded (SoupServerMessage * message, gpointer user_data)
   g_object_unref (governed);
   g_object_unref (stream);
   g_uri_unref (uri);
-  hall_call (upgrade->self->hall, g_steal_pointer (&upgrade->call), websocket,
-      socket);
+  line = chat_line_new (websocket, socket, upgrade->format);
+  hall_call (upgrade->self->hall, line, &upgrade->settings, peer);
+  g_free (peer);
 }
 
-static Call *
-make_call (SoupServerMessage * message, GHashTable * query)
+static Upgrade *
+upgrade_new (Endpoints * self, GHashTable * query)
 {
   const gchar *format = query ? g_hash_table_lookup (query, "format") : NULL;
-  Call *call = g_new0 (Call, 1);
+  Upgrade *upgrade = g_new0 (Upgrade, 1);
   const gchar *wrong;
 
-  settings_read (&call->settings, query, &wrong);
+  upgrade->self = self;
+  settings_read (&upgrade->settings, query, &wrong);
   if (wrong)
     log_event ("debug", 0, "out-of-range", "parameter", wrong, NULL);
-  call->format = g_strcmp0 (format, "pcm") == 0 ? SOUND_PCM : SOUND_OGG;
-  call->peer = g_strdup (soup_server_message_get_remote_host (message));
-  return call;
+  upgrade->format = g_strcmp0 (format, "pcm") == 0 ? SOUND_PCM : SOUND_OGG;
+  return upgrade;
 }
 
 static void
 answer_chat (Endpoints * self, SoupServerMessage * message,
     const gchar * path, GHashTable * query)
 {
-  Upgrade *upgrade;
   GList *extensions = NULL;
   GError *error = NULL;
 
@@ -161,11 +163,8 @@ answer_chat (Endpoints * self, SoupServerMessage * message,
   if (!soup_websocket_server_process_handshake (message, NULL, NULL, NULL,
           &extensions))
     return;
-  upgrade = g_new0 (Upgrade, 1);
-  upgrade->self = self;
-  upgrade->call = make_call (message, query);
   g_signal_connect_data (message, "wrote-informational",
-      G_CALLBACK (on_upgraded), upgrade, upgrade_free, 0);
+      G_CALLBACK (on_upgraded), upgrade_new (self, query), upgrade_free, 0);
 }
 
 /* ---- how it is ---- */

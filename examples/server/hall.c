@@ -9,11 +9,9 @@
 
 #include <string.h>
 
-#include "../protocol/oggopus.h"
 #include "log.h"
 #include "metrics.h"
 
-#define SAMPLE_RATE 24000
 /* Sound may arrive this much ahead of its time, after a hole in the network. */
 #define AHEAD (10 * GST_SECOND)
 #define PATIENCE (5 * G_USEC_PER_SEC)   /* for the other end's goodbye */
@@ -31,14 +29,11 @@ typedef struct
   Hall *hall;
   guint64 id;
   State state;
-  Call *call;
-  Caller *caller;
+  Line *line;
+  Settings settings;
   Conversation *conversation;
-  OggOpusReader reader;
-  OggOpusWriter writer;
-  gint64 came, began, ended;    /* monotonic time */
+  gint64 began, ended;          /* monotonic time */
   GstClockTime heard;
-  gboolean told;                /* the reason of the end */
 } Session;
 
 struct _Hall
@@ -46,6 +41,7 @@ struct _Hall
   HallOptions options;
   gchar *model;
   GList *sessions;              /* of Session, all connections */
+  guint lines;                  /* of them, and of those that still end */
   GQueue waiting;               /* of Session */
   guint talking;                /* sessions that are not free */
   guint64 last_id;
@@ -55,15 +51,6 @@ struct _Hall
   GSourceFunc drained;
   gpointer drained_data;
 };
-
-void
-call_free (gpointer data)
-{
-  Call *call = data;
-
-  g_free (call->peer);
-  g_free (call);
-}
 
 static void hall_fill (Hall * hall);
 
@@ -89,7 +76,7 @@ note_change (Hall * self)
 {
   update_gauges (self);
   if (self->draining && self->drained && self->talking == 0
-      && (self->sessions == NULL
+      && (self->lines == 0
           || g_get_monotonic_time () > self->deadline)) {
     g_idle_add (on_drained, self);
     self->deadline = G_MAXINT64;
@@ -106,12 +93,8 @@ tell_places (Hall * self)
 
   for (l = self->waiting.head; l; l = l->next, place++) {
     Session *session = l->data;
-    gchar *text = g_strdup_printf ("{\"queue_position\":%u,"
-        "\"queue_length\":%u,\"instance_name\":\"%s\"}", place, length,
-        self->options.instance);
 
-    caller_send (session->caller, message_new_text (MESSAGE_METADATA, text));
-    g_free (text);
+    line_place (session->line, place, length, self->options.instance);
   }
 }
 
@@ -163,11 +146,11 @@ session_end (Session * self, Metric metric, const gchar * reason)
 /* ---- what the model says ---- */
 
 static void
-send (Session * self, GBytes * message)
+check_slow (Session * self)
 {
-  if (!caller_send (self->caller, message)) {
+  if (self->state != ENDED && caller_is_slow (self->line->caller)) {
     session_end (self, METRIC_ENDED_SLOW, "slow");
-    caller_cut (self->caller);
+    caller_cut (self->line->caller);
   }
 }
 
@@ -179,20 +162,20 @@ on_ready (const Settings * effective, gpointer user_data)
   gchar *metadata = settings_metadata (effective, self->hall->model,
       options->instance, options->version);
 
-  self->call->settings = *effective;
+  self->settings = *effective;
   self->state = TALKING;
   self->began = g_get_monotonic_time ();
   metric_add (METRIC_TALKS, 1);
   log_event ("info", self->id, "talk", "settings", metadata, NULL);
-  send (self, message_new_text (MESSAGE_METADATA, metadata));
-  send (self, message_new_handshake ());
+  line_begin (self->line, metadata);
+  check_slow (self);
   g_free (metadata);
 }
 
 static gboolean
 is_over (Session * self)
 {
-  gdouble steps = self->call->settings.values[SETTING_MAX_STEPS];
+  gdouble steps = self->settings.values[SETTING_MAX_STEPS];
   guint seconds = self->hall->options.max_seconds;
 
   return conversation_get_frames (self->conversation) >= steps || (seconds
@@ -204,23 +187,14 @@ static void
 on_sound (GBytes * data, gpointer user_data)
 {
   Session *self = user_data;
-  GByteArray *bytes;
-  gsize size;
-  const guint8 *sound = g_bytes_get_data (data, &size);
 
   if (self->state != TALKING)
     return;
-  if (self->call->format == SOUND_PCM)
-    send (self, message_new (MESSAGE_AUDIO, sound, size));
-  else {
-    bytes = g_byte_array_new ();
-    ogg_opus_writer_push (&self->writer, sound, size, bytes);
-    send (self, message_new (MESSAGE_AUDIO, bytes->data, bytes->len));
-    g_byte_array_unref (bytes);
-  }
+  line_speak (self->line, data);
+  check_slow (self);
   if (self->state == TALKING && is_over (self)) {
     session_end (self, METRIC_ENDED_LIMIT, "limit");
-    caller_bye (self->caller, SOUP_WEBSOCKET_CLOSE_NORMAL, NULL);
+    line_bye (self->line, SOUP_WEBSOCKET_CLOSE_NORMAL, NULL);
   }
 }
 
@@ -233,8 +207,10 @@ on_word (GBytes * word, gpointer user_data)
   const gchar *text = g_bytes_get_data (word, &size);
   gchar *spaced = g_strdup_printf (" %.*s", (int) size, text);
 
-  if (self->state == TALKING)
-    send (self, message_new_text (MESSAGE_TEXT, spaced));
+  if (self->state == TALKING) {
+    line_word (self->line, spaced);
+    check_slow (self);
+  }
   g_free (spaced);
 }
 
@@ -245,15 +221,17 @@ on_failed (const gchar * message, gpointer user_data)
 
   log_event ("error", self->id, "failed", "message", message, NULL);
   session_end (self, METRIC_ENDED_ERROR, "error");
-  caller_bye (self->caller, SOUP_WEBSOCKET_CLOSE_SERVER_ERROR,
+  line_bye (self->line, SOUP_WEBSOCKET_CLOSE_SERVER_ERROR,
       "The server has an error");
 }
 
 /* ---- what the caller says ---- */
 
 static void
-hear (Session * self, const guint8 * data, gsize size, GstClockTime duration)
+on_heard (const guint8 * data, gsize size, GstClockTime duration,
+    gpointer user_data)
 {
+  Session *self = user_data;
   GstClockTime elapsed;
 
   /* What is said before the handshake, nobody listens to. */
@@ -263,7 +241,7 @@ hear (Session * self, const guint8 * data, gsize size, GstClockTime duration)
   self->heard += duration;
   if (self->heard > elapsed + AHEAD) {
     session_end (self, METRIC_ENDED_FLOOD, "flood");
-    caller_bye (self->caller, SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION,
+    line_bye (self->line, SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION,
         "Sound comes faster than time");
     return;
   }
@@ -271,47 +249,37 @@ hear (Session * self, const guint8 * data, gsize size, GstClockTime duration)
 }
 
 static void
-on_packet (const guint8 * data, gsize size, guint samples, gpointer user_data)
-{
-  hear (user_data, data, size, gst_util_uint64_scale (samples, GST_SECOND,
-          OPUS_CLOCK));
-}
-
-static void
-on_caller_message (const Message * message, gpointer user_data)
+on_broken (const gchar * text, gpointer user_data)
 {
   Session *self = user_data;
-  guint64 bad = self->reader.bad;
-  gsize size = message->size & ~(gsize) 1;
 
-  if (message->kind != MESSAGE_AUDIO)
-    log_event ("debug", self->id, "ignored", NULL);
-  else if (self->call->format == SOUND_PCM) {
-    if (size > 0)
-      hear (self, message->data, size, gst_util_uint64_scale (size / 2,
-              GST_SECOND, SAMPLE_RATE));
-  } else
-    ogg_opus_reader_push (&self->reader, message->data, message->size,
-        on_packet, self);
-  metric_add (METRIC_BAD_INPUT, self->reader.bad - bad);
+  session_end (self, METRIC_ENDED_BROKEN, "broken");
+  line_bye (self->line, SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION, text);
+}
+
+static gboolean
+on_line_freed (gpointer user_data)
+{
+  Hall *hall = user_data;
+
+  hall->lines--;
+  note_change (hall);
+  return G_SOURCE_REMOVE;
 }
 
 static void
-on_caller_gone (gpointer user_data)
+on_gone (gpointer user_data)
 {
   Session *self = user_data;
   Hall *hall = self->hall;
 
-  if (caller_has_flooded (self->caller))
+  if (caller_has_flooded (self->line->caller))
     session_end (self, METRIC_ENDED_FLOOD, "flood");
   else
     session_end (self, METRIC_ENDED_CALLER, "caller");
   hall->sessions = g_list_remove (hall->sessions, self);
-  ogg_opus_reader_clear (&self->reader);
-  ogg_opus_writer_clear (&self->writer);
-  call_free (self->call);
+  line_free (self->line, on_line_freed, hall);
   g_free (self);
-  note_change (hall);
 }
 
 static void
@@ -323,7 +291,7 @@ session_begin (Session * self)
   self->state = BEGINNING;
   self->hall->talking++;
   self->conversation = conversation_new (&self->hall->options.model,
-      &self->call->settings, self->call->format, &funcs, self);
+      &self->settings, self->line->format, &funcs, self);
 }
 
 static void
@@ -335,7 +303,7 @@ session_refuse (Session * self, Metric metric, const gchar * reason,
   g_queue_remove (&self->hall->waiting, self);
   self->state = ENDED;
   self->ended = g_get_monotonic_time ();
-  caller_bye (self->caller, TRY_AGAIN_LATER, text);
+  line_bye (self->line, TRY_AGAIN_LATER, text);
 }
 
 /* ------------------------------------------------------------ the hall */
@@ -368,22 +336,23 @@ has_room (Hall * self)
 }
 
 void
-hall_call (Hall * self, Call * call, SoupWebsocketConnection * websocket,
-    GSocket * socket)
+hall_call (Hall * self, Line * line, const Settings * settings,
+    const gchar * peer)
 {
-  static const CallerFuncs funcs = { on_caller_message, on_caller_gone };
+  static const LineFuncs funcs = { on_heard, on_broken, on_gone };
   Session *session = g_new0 (Session, 1);
 
   session->hall = self;
   session->id = ++self->last_id;
-  session->call = call;
-  session->came = g_get_monotonic_time ();
-  ogg_opus_reader_init (&session->reader);
-  ogg_opus_writer_init (&session->writer);
-  session->caller = caller_new (websocket, socket, &funcs, session);
+  session->line = line;
+  session->settings = *settings;
+  line->funcs = funcs;
+  line->user_data = session;
   self->sessions = g_list_prepend (self->sessions, session);
+  self->lines++;
   metric_add (METRIC_CALLS, 1);
-  log_event ("info", session->id, "call", "peer", call->peer, NULL);
+  log_event ("info", session->id, "call", "peer", peer, "by",
+      line->class->name, NULL);
 
   if (self->draining)
     session_refuse (session, METRIC_REFUSED_DRAINING, "draining",
@@ -405,17 +374,15 @@ check_session (Session * self, gint64 now)
 {
   guint silence = self->hall->options.silence;
 
+  check_slow (self);
   if (self->state == ENDED) {
     if (now - self->ended > PATIENCE)
-      caller_cut (self->caller);
-  } else if (caller_is_slow (self->caller)) {
-    session_end (self, METRIC_ENDED_SLOW, "slow");
-    caller_cut (self->caller);
+      caller_cut (self->line->caller);
   } else if (self->state == TALKING && silence
-      && now - MAX (caller_get_last_heard (self->caller), self->began) >
+      && now - MAX (self->line->heard, self->began) >
       silence * G_USEC_PER_SEC) {
     session_end (self, METRIC_ENDED_SILENT, "silent");
-    caller_bye (self->caller, SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION,
+    line_bye (self->line, SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION,
         "Nothing was heard for a long time");
   }
 }
@@ -501,7 +468,7 @@ hall_close (Hall * self)
     if (session->state == ENDED)
       continue;
     session_end (session, METRIC_ENDED_DRAINING, "draining");
-    caller_bye (session->caller, SOUP_WEBSOCKET_CLOSE_GOING_AWAY,
+    line_bye (session->line, SOUP_WEBSOCKET_CLOSE_GOING_AWAY,
         "The server is going down");
   }
 }

@@ -1,8 +1,8 @@
 #ifndef HALL_H
 #define HALL_H
 
-#include "caller.h"
 #include "conversation.h"
+#include "line.h"
 
 G_BEGIN_DECLS
 
@@ -18,24 +18,14 @@ typedef struct
   const gchar *instance, *version;
 } HallOptions;
 
-/* What a caller wants, before he is one. */
-typedef struct
-{
-  Settings settings;
-  SoundFormat format;
-  gchar *peer;
-} Call;
-
-void call_free (gpointer call);
-
 Hall *hall_new (const HallOptions * options);
 void hall_free (Hall * hall);
 /* The model is there. */
 void hall_open (Hall * hall, const gchar * model);
 gboolean hall_is_ready (Hall * hall);
-/* Takes the three. */
-void hall_call (Hall * hall, Call * call, SoupWebsocketConnection * websocket,
-    GSocket * socket);
+/* A caller with his settings comes in; takes the line. */
+void hall_call (Hall * hall, Line * line, const Settings * settings,
+    const gchar * peer);
 /* No new callers; who waits is sent away. func is called when the last talk has
  * ended, after seconds at the latest. */
 void hall_drain (Hall * hall, guint seconds, GSourceFunc func,

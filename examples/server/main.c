@@ -8,6 +8,7 @@
  *   endpoints.c     requests by path, who may call
  *   hall.c          who talks, who waits; what becomes of a caller
  *   caller.c        his connection          conversation.c  his pipeline
+ *   chat.c          what is said on his line
  *
  * One thread, with a main loop, has all connections. What computes or waits is
  * in the threads of the pipelines.

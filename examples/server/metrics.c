@@ -19,7 +19,7 @@ static const struct
   [METRIC_READY] = {"moshi_ready", "", "gauge",
         "1 when the model is loaded and new callers are taken"},
   [METRIC_CALLS] = {"moshi_calls_total", "", "counter",
-        "Connections to /api/chat"},
+        "Callers who may call"},
   [METRIC_TALKS] = {"moshi_talks_total", "", "counter", "Talks begun"},
 #define REFUSED(metric, reason) \
   [metric] = {"moshi_refused_total", "{reason=\"" reason "\"}", "counter", \
@@ -35,6 +35,7 @@ static const struct
   ENDED (METRIC_ENDED_SILENT, "silent"),
   ENDED (METRIC_ENDED_SLOW, "slow"),
   ENDED (METRIC_ENDED_FLOOD, "flood"),
+  ENDED (METRIC_ENDED_BROKEN, "broken"),
   ENDED (METRIC_ENDED_LIMIT, "limit"),
   ENDED (METRIC_ENDED_DRAINING, "draining"),
   ENDED (METRIC_ENDED_ERROR, "error"),
