@@ -89,7 +89,8 @@ make_host(MoshiSession *s, const MoshiSessionOptions *options, MoshiError *error
     s->sampling[i] = options->sampling;
     s->sampling[i].seed += i;
   }
-  return moshi_lm_tokens_init(&s->tokens, c, batch, error);
+  int status = moshi_lm_spoken_init(&s->spoken, c, batch, error);
+  return status ? status : moshi_lm_tokens_init(&s->tokens, c, batch, error);
 }
 
 /* On the CPU memory is promised before it is there; what would later end the
@@ -249,6 +250,7 @@ moshi_session_free(MoshiSession *s)
   moshi_transformer_state_free(&s->depth, s->d);
   moshi_embedding_scratch_clear(&s->embedding);
   moshi_lm_tokens_free(&s->tokens);
+  moshi_lm_spoken_free(&s->spoken);
   moshi_model_unref(s->model);
   g_free(s);
 }
@@ -262,6 +264,7 @@ moshi_session_reset(MoshiSession *s, const uint8_t *slots)
     if (slots && !slots[slot])
       continue;
     moshi_lm_tokens_reset(&s->tokens, slot);
+    moshi_lm_spoken_reset(&s->spoken, slot);
     s->draws_made[slot] = 0;
     for (int b = 0; b < s->branches; b++)
       moshi_transformer_state_reset(&s->main, b * s->batch + slot);

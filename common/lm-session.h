@@ -5,6 +5,7 @@
 #define MOSHI_LM_SESSION_H
 
 #include "engine/model.h"
+#include "lm-spoken.h"
 #include "lm-tokens.h"
 #include "lm-weights.h"
 
@@ -17,6 +18,7 @@ struct MoshiSession {
 
   /* Host. */
   MoshiLmTokens tokens;
+  MoshiLmSpoken spoken;
   MoshiSampling *sampling; /* [batch] */
   uint64_t *draws_made;    /* [batch]: the counters of the slots' random streams */
   int *slots;         /* [branches·batch]: slot of each running row; branch b's are
@@ -24,6 +26,7 @@ struct MoshiSession {
   int32_t *input;     /* [batch][input_width] */
   int32_t *generated; /* [batch][1 + dep_q] */
   MoshiDraw *draws;   /* [1 + dep_q][batch], of the running slots */
+  int n_edits;        /* of the text's logits, in spoken.edits */
   float *text_host, *audio_host, *heads_host; /* what the accessors return */
 
   /* Device: all but the conditions lie in `memory`. */

@@ -92,11 +92,13 @@ embed_input(MoshiSession *s, int n, bool second)
       d->ops->add(d, s->x + (size_t)b * n * dim, s->condition[b], 0, NULL, n, dim);
 }
 
-/* The random numbers of the step are settled before it starts. */
+/* The random numbers of the step are settled before it starts, and what is
+ * changed of the text's logits. */
 static void
 plan_draws(MoshiSession *s, int n)
 {
   int own = 1 + s->w->config.dep_q;
+  s->n_edits = 0;
   for (int i = 0; i < n; i++) {
     const MoshiSampling *sampling = &s->sampling[s->slots[i]];
     uint64_t counter = s->draws_made[s->slots[i]];
@@ -107,6 +109,8 @@ plan_draws(MoshiSession *s, int n)
           .seed = sampling->seed,
           .counter = counter + r};
     s->draws_made[s->slots[i]] += own;
+    s->n_edits =
+        moshi_lm_spoken_edits(&s->spoken, s->slots[i], i, sampling, s->n_edits);
   }
 }
 
@@ -119,9 +123,11 @@ moshi_lm_draw(
   if (s->branches == 2)
     d->ops->guide(d, s->logits, s->logits, s->logits + (size_t)n * size, s->cfg_coef,
         (size_t)n * size);
+  d->ops->store(d, s->logits, size, kept, kept_stride, size, s->slots, n);
+  if (index == 0 && s->n_edits)
+    d->ops->edit(d, s->logits, size, s->spoken.edits, s->n_edits);
   d->ops->sample(
       d, s->logits, n, size, s->draws + index * n, s->d_generated + index, own);
-  d->ops->store(d, s->logits, size, kept, kept_stride, size, s->slots, n);
 }
 
 static void
@@ -170,6 +176,7 @@ return_tokens(MoshiSession *s, int n, int32_t *tokens, int32_t *text)
     int slot = s->slots[i];
     moshi_lm_tokens_output(
         &s->tokens, slot, s->generated + i * own, tokens + slot * own);
+    moshi_lm_spoken_push(&s->spoken, slot, s->generated[i * own]);
     if (text)
       text[slot] = s->generated[i * own];
   }

@@ -169,11 +169,18 @@ typedef struct MoshiSession MoshiSession;
 
 #define MOSHI_TOKEN_NONE (-1)      /* no input: embeds to zero */
 #define MOSHI_TOKEN_NOT_READY (-2) /* output: not produced yet */
+#define MOSHI_MAX_REPETITION_CONTEXT 200
 
 typedef struct {
   float temperature, text_temperature; /* ≤ 0: greedy */
   int top_k, text_top_k;               /* 0: all */
   uint64_t seed;
+  /* Of the text, as Kyutai's Rust server has them; 0: off. Padding is drawn
+   * e^padding_bonus times as often (never when greedy). A token among the last
+   * repetition_context spoken ones has its logit divided by the penalty, or
+   * multiplied where it is negative; padding is not spoken. */
+  float padding_bonus, repetition_penalty;
+  int repetition_context; /* at most MOSHI_MAX_REPETITION_CONTEXT */
 } MoshiSampling;
 
 /* One condition of a model that has conditioners. For a "lut" the value is one
@@ -228,10 +235,10 @@ MOSHI_API void moshi_session_reset(MoshiSession *session, const uint8_t *slots);
 MOSHI_API void moshi_session_set_sampling(
     MoshiSession *session, int slot, const MoshiSampling *sampling);
 
-/* Of the last step in which the slot ran, guidance applied; owned by the
- * session, valid until its next step. text: [text_out], audio:
- * [own_codebooks][lm_codebook_size], heads: softmax, [extra_heads][extra_head_size]
- * (NULL where the model has none). */
+/* Of the last step in which the slot ran, guidance applied, padding_bonus and
+ * repetition_penalty not; owned by the session, valid until its next step. text:
+ * [text_out], audio: [own_codebooks][lm_codebook_size], heads: softmax,
+ * [extra_heads][extra_head_size] (NULL where the model has none). */
 MOSHI_API const float *moshi_session_text_logits(
     const MoshiSession *session, int slot, int *text_out);
 MOSHI_API const float *moshi_session_audio_logits(

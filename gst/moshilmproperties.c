@@ -5,6 +5,9 @@
 #define DEFAULT_TOP_K 250
 #define DEFAULT_TEXT_TEMPERATURE 0.7f
 #define DEFAULT_TEXT_TOP_K 25
+#define DEFAULT_PADDING_BONUS 0.0f
+#define DEFAULT_REPETITION_PENALTY 1.0f
+#define DEFAULT_REPETITION_CONTEXT 64
 #define DEFAULT_CFG_COEF 1.0f
 #define DEFAULT_MAX_GAP (10 * GST_SECOND)
 #define DEFAULT_MAX_LATENESS (400 * GST_MSECOND)
@@ -17,6 +20,9 @@ enum
   PROP_TEXT_TEMPERATURE,
   PROP_TEXT_TOP_K,
   PROP_SEED,
+  PROP_PADDING_BONUS,
+  PROP_REPETITION_PENALTY,
+  PROP_REPETITION_CONTEXT,
   PROP_CONTEXT,
   PROP_KV_TYPE,
   PROP_QUANTIZATION,
@@ -110,6 +116,15 @@ set_sampling_property (GstMoshiLm * self, guint id, const GValue * value)
       s->sampling.text_top_k = g_value_get_int (value);
       s->sampling_set |= MOSHI_SET_TEXT_TOP_K;
       break;
+    case PROP_PADDING_BONUS:
+      s->sampling.padding_bonus = g_value_get_float (value);
+      break;
+    case PROP_REPETITION_PENALTY:
+      s->sampling.repetition_penalty = g_value_get_float (value);
+      break;
+    case PROP_REPETITION_CONTEXT:
+      s->sampling.repetition_context = g_value_get_int (value);
+      break;
     default:
       s->sampling.seed = g_value_get_uint64 (value);
       break;
@@ -134,6 +149,9 @@ moshi_lm_set_property (GObject * object, guint id, const GValue * value,
     case PROP_TEXT_TEMPERATURE:
     case PROP_TEXT_TOP_K:
     case PROP_SEED:
+    case PROP_PADDING_BONUS:
+    case PROP_REPETITION_PENALTY:
+    case PROP_REPETITION_CONTEXT:
       set_sampling_property (self, id, value);
       break;
     case PROP_CONTEXT:
@@ -259,6 +277,15 @@ moshi_lm_get_property (GObject * object, guint id, GValue * value,
     case PROP_SEED:
       g_value_set_uint64 (value, sampling.seed);
       break;
+    case PROP_PADDING_BONUS:
+      g_value_set_float (value, sampling.padding_bonus);
+      break;
+    case PROP_REPETITION_PENALTY:
+      g_value_set_float (value, sampling.repetition_penalty);
+      break;
+    case PROP_REPETITION_CONTEXT:
+      g_value_set_int (value, sampling.repetition_context);
+      break;
     case PROP_CONTEXT:
       g_value_set_uint (value, s->context);
       break;
@@ -300,6 +327,53 @@ moshi_lm_get_property (GObject * object, guint id, GValue * value,
       break;
   }
   GST_OBJECT_UNLOCK (self);
+}
+
+static void
+install_text_tweaks (GObjectClass * klass, GParamFlags flags)
+{
+  /**
+   * GstMoshiLm:padding-bonus:
+   *
+   * Moshi talks less or more: padding, the token of a frame without text, is
+   * drawn e^padding-bonus times as often as the model would. Without effect
+   * where #GstMoshiLm:text-temperature is 0. The query parameter pad_mult of
+   * Kyutai's servers.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (klass, PROP_PADDING_BONUS,
+      g_param_spec_float ("padding-bonus", "Padding bonus",
+          "Frames without text are e^bonus times as likely: above 0 Moshi talks "
+          "less, below 0 more. Not with text-temperature=0", -4, 4,
+          DEFAULT_PADDING_BONUS, flags));
+  /**
+   * GstMoshiLm:repetition-penalty:
+   *
+   * Against loops in what Moshi says: logits of text tokens that were among
+   * the last #GstMoshiLm:repetition-context ones are divided by it, or
+   * multiplied where they are negative.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (klass, PROP_REPETITION_PENALTY,
+      g_param_spec_float ("repetition-penalty", "Repetition penalty",
+          "How much less likely text becomes that was said lately: its logit is "
+          "divided by this, or multiplied where negative; 1 = not at all", 1, 2,
+          DEFAULT_REPETITION_PENALTY, flags));
+  /**
+   * GstMoshiLm:repetition-context:
+   *
+   * What #GstMoshiLm:repetition-penalty looks back at: tokens of text, padding
+   * not counted.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (klass, PROP_REPETITION_CONTEXT,
+      g_param_spec_int ("repetition-context", "Repetition context",
+          "Tokens of text, padding not counted, that the repetition penalty "
+          "looks back at", 0, MOSHI_MAX_REPETITION_CONTEXT,
+          DEFAULT_REPETITION_CONTEXT, flags));
 }
 
 static void
@@ -370,6 +444,7 @@ install_sampling (GObjectClass * klass)
       g_param_spec_uint64 ("seed", "Seed",
           "Chooses the random numbers of the conversation: the same seed, input "
           "and sampling give the same one", 0, G_MAXUINT64, 0, flags));
+  install_text_tweaks (klass, flags);
 }
 
 static void
@@ -581,6 +656,9 @@ moshi_lm_settings_init (MoshiLmSettings * s)
   s->sampling.top_k = DEFAULT_TOP_K;
   s->sampling.text_temperature = DEFAULT_TEXT_TEMPERATURE;
   s->sampling.text_top_k = DEFAULT_TEXT_TOP_K;
+  s->sampling.padding_bonus = DEFAULT_PADDING_BONUS;
+  s->sampling.repetition_penalty = DEFAULT_REPETITION_PENALTY;
+  s->sampling.repetition_context = DEFAULT_REPETITION_CONTEXT;
   s->cfg_coef = DEFAULT_CFG_COEF;
   s->latency = GST_CLOCK_TIME_NONE;
   s->max_gap = DEFAULT_MAX_GAP;

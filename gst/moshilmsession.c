@@ -63,7 +63,9 @@ same_sampling (const MoshiSampling * a, const MoshiSampling * b)
   return a->temperature == b->temperature &&
       a->text_temperature == b->text_temperature &&
       a->top_k == b->top_k && a->text_top_k == b->text_top_k &&
-      a->seed == b->seed;
+      a->seed == b->seed && a->padding_bonus == b->padding_bonus &&
+      a->repetition_penalty == b->repetition_penalty &&
+      a->repetition_context == b->repetition_context;
 }
 
 void
@@ -80,9 +82,11 @@ moshi_lm_session_update (GstMoshiLm * self, GstClockTime timestamp)
     return;
 
   GST_DEBUG_OBJECT (self, "temperature %g, top-k %d, text-temperature %g, "
-      "text-top-k %d, seed %" G_GUINT64_FORMAT, sampling.temperature,
+      "text-top-k %d, seed %" G_GUINT64_FORMAT ", padding-bonus %g, "
+      "repetition-penalty %g, repetition-context %d", sampling.temperature,
       sampling.top_k, sampling.text_temperature, sampling.text_top_k,
-      sampling.seed);
+      sampling.seed, sampling.padding_bonus, sampling.repetition_penalty,
+      sampling.repetition_context);
   moshi_session_set_sampling (self->session, 0, &sampling);
   self->sampling = sampling;
 }

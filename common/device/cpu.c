@@ -192,6 +192,16 @@ cpu_guide(
 }
 
 static void
+cpu_edit(MoshiDevice *d, float *logits, int size, const MoshiEdit *edits, int n)
+{
+  for (int i = 0; i < n; i++) {
+    const MoshiEdit *e = &edits[i];
+    float *x = &logits[(size_t)e->row * size + e->token];
+    *x = (*x >= 0 ? *x / e->penalty : *x * e->penalty) + e->bonus;
+  }
+}
+
+static void
 cpu_softmax(MoshiDevice *d, float *y, const float *x, int n, int size)
 {
   const MoshiKernels *k = &moshi_cpu(d)->k;
@@ -280,6 +290,7 @@ static const MoshiDeviceOps cpu_ops = {
     .embed = cpu_embed,
     .quantize = moshi_cpu_quantize,
     .sample = moshi_cpu_sample,
+    .edit = cpu_edit,
     .guide = cpu_guide,
     .softmax = cpu_softmax,
 };

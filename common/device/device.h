@@ -144,6 +144,13 @@ typedef struct {
   uint64_t seed, counter;
 } MoshiDraw;
 
+/* A change of one logit before its row is drawn from. */
+typedef struct {
+  int row, token;
+  float penalty; /* divides what is ≥ 0, multiplies what is < 0 */
+  float bonus;   /* added to that */
+} MoshiEdit;
+
 typedef struct {
   const char *name; /* "cpu" */
   void (*close)(MoshiDevice *d);
@@ -195,6 +202,8 @@ typedef struct {
    * row. scores: scratch [n][entries]. */
   void (*quantize)(MoshiDevice *d, const MoshiCodebook *book, float *residual,
       float *scores, int32_t *codes, size_t code_stride, int n);
+  /* n changes of logits [·][size], no two of the same; edits: host. */
+  void (*edit)(MoshiDevice *d, float *logits, int size, const MoshiEdit *edits, int n);
   /* tokens[i·token_stride] = drawn from logits [n][size] (see sampler.h). */
   void (*sample)(MoshiDevice *d, const float *logits, int n, int size,
       const MoshiDraw *draws, int32_t *tokens, size_t token_stride);

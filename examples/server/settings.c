@@ -1,6 +1,5 @@
 /* The query parameters of /api/chat: names, ranges, and the properties of
- * moshilm that they are. A property that this build's moshilm does not have is
- * left alone. */
+ * moshilm that they are. */
 #include "settings.h"
 
 #include <json-glib/json-glib.h>
@@ -77,15 +76,13 @@ seed_of (Settings * settings)
 void
 settings_apply (Settings * settings, GstElement * moshi)
 {
-  GObjectClass *klass = G_OBJECT_GET_CLASS (moshi);
   guint i;
 
   for (i = 0; i < N_SETTINGS; i++) {
     gdouble *value = &settings->values[i];
     GValue number = G_VALUE_INIT;
 
-    if (rows[i].property == NULL
-        || !g_object_class_find_property (klass, rows[i].property))
+    if (rows[i].property == NULL)
       continue;
     g_value_init (&number, G_TYPE_DOUBLE);
     g_value_set_double (&number, *value);

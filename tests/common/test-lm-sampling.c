@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "device/device.h"
+#include "device/random.h"
 #include "lm-vectors.h"
 
 #define DRAWS 4000
@@ -250,6 +251,164 @@ test_slots(void)
   close_lm_vector(v);
 }
 
+/* --------------------------------------------- what is said again, and padding */
+
+/* The reference's formulas, word for word: apply_repetition_penalty() over the
+ * tokens said so far, then prs[pad] *= exp(pad_mult) of what sample_f() gives. */
+static void
+adjusted(double *weights, const float *logits, int size, const MoshiModelInfo *info,
+    const MoshiSampling *how, const GArray *said)
+{
+  bool *seen = g_new0(bool, size);
+  double top = -INFINITY, sum = 0;
+  for (int i = 0; i < size; i++)
+    weights[i] = logits[i];
+  for (int i = said->len - 1, left = how->repetition_context; i >= 0 && left > 0; i--) {
+    const int32_t token = g_array_index(said, int32_t, i);
+    if (token == info->text_padding || token == 0 || token == info->text_size)
+      continue;
+    left--;
+    if (!seen[token] && how->repetition_penalty)
+      weights[token] *= weights[token] >= 0 ? 1 / (double)how->repetition_penalty
+                                            : how->repetition_penalty;
+    seen[token] = true;
+  }
+  for (int i = 0; i < size; i++)
+    top = fmax(top, weights[i]);
+  if (!(how->text_temperature > 0)) /* greedy: the bonus has no say */
+    for (int i = 0; i < size; i++)
+      weights[i] = weights[i] == top;
+  else {
+    for (int i = 0; i < size; i++)
+      sum += weights[i] = exp((weights[i] - top) / how->text_temperature);
+    for (int i = 0; i < size; i++)
+      weights[i] /= sum;
+    weights[info->text_padding] *= exp(how->padding_bonus);
+  }
+  g_free(seen);
+}
+
+/* sample_topk() with k of how->text_top_k, by the largest p/e. */
+static int32_t
+expected_token(
+    const double *weights, int size, const MoshiSampling *how, uint64_t counter)
+{
+  int32_t winner = 0;
+  double most = -1;
+  for (int i = 0; i < size; i++) {
+    int larger = 0;
+    for (int j = 0; j < size; j++)
+      larger += weights[j] > weights[i];
+    const double w = weights[i] / moshi_random_exponential(how->seed, counter, i);
+    if ((!how->text_top_k || larger < how->text_top_k) && w > most) {
+      most = w;
+      winner = i;
+    }
+  }
+  return winner;
+}
+
+/* Every text token of 150 steps; returns how many of them were padding. */
+static int
+check_text(const LmVector *v, const MoshiSampling *how, int *repeated)
+{
+  const MoshiModelInfo *info = moshi_model_info(v->model);
+  MoshiSession *s = new_session(v, 1, *how);
+  GArray *said = g_array_new(FALSE, FALSE, sizeof(int32_t));
+  double *weights = g_new(double, info->text_size);
+  int32_t tokens[64], text, last = -1;
+  int size, padding = 0;
+  *repeated = 0;
+  for (int i = 0; i < 150; i++) {
+    moshi_session_step(
+        s, v->user + i % v->steps * v->n_user, NULL, tokens, &text, NULL);
+    const float *logits = moshi_session_text_logits(s, 0, &size);
+    adjusted(weights, logits, size, info, how, said);
+    g_assert_cmpint(
+        text, ==, expected_token(weights, size, how, (uint64_t)i * (1 + v->n_own)));
+    g_array_append_val(said, text);
+    padding += text == info->text_padding;
+    *repeated += text == last;
+    last = text;
+  }
+  g_array_unref(said);
+  g_free(weights);
+  moshi_session_free(s);
+  return padding;
+}
+
+static void
+test_text_tweaks(void)
+{
+  static const MoshiSampling cases[] = {
+      {.text_temperature = 0.9f, .seed = 3},
+      {.text_temperature = 0.9f, .seed = 3, .padding_bonus = 4},
+      {.text_temperature = 0.9f, .seed = 3, .padding_bonus = -4},
+      {.text_temperature = 0.5f, .text_top_k = 5, .seed = 4, .padding_bonus = 3},
+      {.repetition_penalty = 1.5f, .repetition_context = 1},
+      {.repetition_penalty = 2, .repetition_context = 200, .padding_bonus = 4},
+      {.repetition_penalty = 1.1f, .repetition_context = 64},
+      {.text_temperature = 0.3f,
+          .text_top_k = 3,
+          .seed = 5,
+          .padding_bonus = 1,
+          .repetition_penalty = 1.7f,
+          .repetition_context = 7},
+      {.text_temperature = 0.7f, .repetition_penalty = 2, .repetition_context = 0},
+  };
+  enum { N = G_N_ELEMENTS(cases) };
+  LmVector *v = open_first();
+  int padding[N], repeated[N];
+  for (int i = 0; i < N; i++) {
+    padding[i] = check_text(v, &cases[i], &repeated[i]);
+    g_test_message("%d: %d of padding, %d repeated", i, padding[i], repeated[i]);
+  }
+  g_assert_cmpint(padding[1], >, padding[0]);
+  g_assert_cmpint(padding[2], <=, padding[0]);
+  close_lm_vector(v);
+}
+
+/* Values that make no sense are without effect; a context beyond the limit is
+ * the limit. A reset forgets what was said. */
+static void
+test_text_tweaks_odd(void)
+{
+  static const MoshiSampling odd[] = {
+      {.padding_bonus = NAN, .repetition_penalty = NAN, .repetition_context = 9},
+      {.padding_bonus = INFINITY,
+          .repetition_penalty = INFINITY,
+          .repetition_context = 9},
+      {.repetition_penalty = -1, .repetition_context = 9},
+      {.repetition_penalty = 2, .repetition_context = -9},
+  };
+  LmVector *v = open_first();
+  size_t bytes = v->steps * (1 + v->n_own) * sizeof(int32_t);
+  for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
+    int32_t *tokens = run(v, odd[i], v->steps);
+    g_assert_cmpmem(tokens, bytes, v->out, bytes);
+    g_free(tokens);
+  }
+  MoshiSampling how = {.repetition_penalty = 2, .repetition_context = 200};
+  int32_t *most = run(v, how, v->steps), tokens[64];
+  how.repetition_context = G_MAXINT;
+  int32_t *beyond = run(v, how, v->steps);
+  g_assert_cmpmem(most, bytes, beyond, bytes);
+  g_assert_cmpint(memcmp(most, v->out, bytes), !=, 0);
+  MoshiSession *s = new_session(v, 1, how);
+  for (int i = 0; i < 2 * v->steps; i++) {
+    if (i == v->steps)
+      moshi_session_reset(s, NULL);
+    const int step = i % v->steps;
+    moshi_session_step(s, v->user + step * v->n_user, NULL, tokens, NULL, NULL);
+    g_assert_cmpmem(
+        tokens, bytes / v->steps, most + step * (1 + v->n_own), bytes / v->steps);
+  }
+  moshi_session_free(s);
+  g_free(most);
+  g_free(beyond);
+  close_lm_vector(v);
+}
+
 /* Broken logits give some token of the vocabulary. */
 static void
 test_nan(void)
@@ -283,6 +442,8 @@ main(int argc, char **argv)
   g_test_add_func("/lm/sampling/seeds", test_seeds);
   g_test_add_func("/lm/sampling/greedy", test_greedy);
   g_test_add_func("/lm/sampling/slots", test_slots);
+  g_test_add_func("/lm/sampling/text-tweaks", test_text_tweaks);
+  g_test_add_func("/lm/sampling/text-tweaks-odd", test_text_tweaks_odd);
   g_test_add_func("/lm/sampling/nan", test_nan);
   return g_test_run();
 }

@@ -573,6 +573,39 @@ test_change_while_playing (void)
   lm_harness_free (lm);
 }
 
+/* What is said differs. A context matters only to a penalty. */
+static void
+test_text_tweaks (void)
+{
+  static const struct
+  {
+    const gchar *name;
+    gdouble value, standard;
+  } tweaks[] = {
+    {"padding-bonus", 4, 0},
+    {"repetition-penalty", 1.5, 1},
+    {"repetition-context", 1, 64},
+  };
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (tweaks); i++) {
+    LmHarness *plain = warm (3), *lm = warm (3);
+    gdouble penalty = i == 2 ? 2.0 : 1.0;
+    GValue number = G_VALUE_INIT;
+
+    g_value_init (&number, G_TYPE_DOUBLE);
+    g_object_get_property (G_OBJECT (lm->element), tweaks[i].name, &number);
+    g_assert_cmpfloat (g_value_get_double (&number), ==, tweaks[i].standard);
+    g_object_set (lm->element, "repetition-penalty", penalty, NULL);
+    g_object_set (plain->element, "repetition-penalty", penalty, NULL);
+    g_value_set_double (&number, tweaks[i].value);
+    g_object_set_property (G_OBJECT (lm->element), tweaks[i].name, &number);
+    assert_same (converse (plain), converse (lm), FALSE);
+    lm_harness_free (plain);
+    lm_harness_free (lm);
+  }
+}
+
 static void
 test_context (void)
 {
@@ -880,6 +913,7 @@ main (int argc, char **argv)
   g_test_add_func ("/moshilm/properties/model", test_sampling_defaults);
   g_test_add_func ("/moshilm/properties/seed", test_seed);
   g_test_add_func ("/moshilm/properties/playing", test_change_while_playing);
+  g_test_add_func ("/moshilm/properties/text-tweaks", test_text_tweaks);
   g_test_add_func ("/moshilm/properties/context", test_context);
   g_test_add_func ("/moshilm/properties/kv-type", test_kv_type);
   g_test_add_func ("/moshilm/properties/quantization", test_quantization);

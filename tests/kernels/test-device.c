@@ -322,6 +322,26 @@ test_philox(void)
   g_assert_cmpmem(ones, 16, want_ones, 16);
 }
 
+/* Logits of both signs, of two rows; all others stay as they are. */
+static void
+test_edit(void)
+{
+  MoshiDevice *d = open_cpu(1);
+  const MoshiEdit edits[] = {
+      {0, 0, 2, 0}, {0, 1, 2, 0}, {1, 2, 4, 1}, {1, 1, 1, -0.5f}};
+  const float before[] = {3, -3, 5, -7, 1, -8}, after[] = {1.5f, -6, 5, -7, 0.5f, -31};
+  float *logits = d->ops->alloc(d, sizeof before);
+  float got[6];
+
+  d->ops->upload(d, logits, before, sizeof before);
+  d->ops->edit(d, logits, 3, edits, G_N_ELEMENTS(edits));
+  d->ops->download(d, got, logits, sizeof got);
+  g_assert_cmpint(d->ops->sync(d, NULL), ==, 0);
+  g_assert_cmpmem(got, sizeof got, after, sizeof after);
+  d->ops->free(d, logits);
+  moshi_device_close(d);
+}
+
 static int
 sample_one(MoshiDevice *d, const float *logits, int size, MoshiDraw draw)
 {
@@ -405,6 +425,7 @@ main(int argc, char **argv)
     g_free(name);
   }
   g_test_add_func("/device/philox", test_philox);
+  g_test_add_func("/device/edit", test_edit);
   g_test_add_func("/device/sample/nasty", test_sample_nasty);
   g_test_add_func("/device/sample/distribution", test_sample_distribution);
   return g_test_run();

@@ -232,19 +232,21 @@ def test_pcm():
 def test_settings():
     with serving() as server:
         caller = Caller(server.port, "text_temperature=0.5&text_topk=30&audio_temperature=0.6&audio_topk=40&audio_seed=7"
-                        "&text_seed=8&max_steps=5&email=a%40b&unknown=1")
+                        "&text_seed=8&max_steps=5&pad_mult=-1.5&repetition_penalty=1.25&repetition_penalty_context=30&email=a%40b&unknown=1")
         m = begin(caller)
         wanted = {"text_temperature": 0.5, "text_topk": 30, "audio_temperature": 0.6, "audio_topk": 40, "audio_seed": 7,
-                  "text_seed": 8, "max_steps": 5}
+                  "text_seed": 8, "max_steps": 5, "pad_mult": -1.5, "repetition_penalty": 1.25, "repetition_penalty_context": 30}
         assert {k: m[k] for k in wanted} == wanted and m["build_info"] and m["instance_name"], m
         for message in usual_messages():
             caller.send(AUDIO, message)
         expect_close(caller, 1000)
         server.wait_metric('moshi_ended_total{reason="limit"}', 1)
 
-        caller = Caller(server.port, "text_temperature=nan&text_topk=-1&audio_temperature=1e999&audio_topk=2.5&max_steps=x")
+        caller = Caller(server.port, "text_temperature=nan&text_topk=-1&audio_temperature=1e999&audio_topk=2.5&max_steps=x"
+                        "&pad_mult=5&repetition_penalty=0.5&repetition_penalty_context=201")
         m = begin(caller)
         assert (m["text_temperature"], m["text_topk"], m["audio_topk"]) == (0, 25, 250) and "max_steps" not in m, m
+        assert (m["pad_mult"], m["repetition_penalty"], m["repetition_penalty_context"]) == (0, 1, 64), m
         caller.close()
 
 
