@@ -1,0 +1,369 @@
+/* Blocks of fibers: who runs next, who waits for whom. A barrier or a warp function
+ * that not all of its threads reach ends the program with a message. */
+#include "grid.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "fiber.h"
+
+namespace emulation {
+
+enum State { RUNNING, IN_WARP, IN_BLOCK, IN_GRID, DONE };
+
+/* A meeting of a warp's lanes; it is free again when all who came have left. */
+struct Meeting {
+  unsigned mask = 0, arrived = 0, unread = 0;
+  bool complete = false;
+  unsigned char values[32][16];
+};
+
+struct Warp {
+  unsigned alive = 0;
+  Meeting meetings[16];
+};
+
+struct BlockRun;
+
+struct Thread {
+  Fiber fiber = {};
+  uint3 index;
+  unsigned lane, warp;
+  State state;
+  Meeting *meeting; /* that it is in, or whose values it may still read */
+  BlockRun *run;
+};
+
+struct BlockRun {
+  Block block;
+  const Launch *launch;
+  std::vector<Thread> threads; /* `size` of them, and more stacks for later */
+  std::vector<Warp> warps;
+  unsigned size, alive, waiting;
+  std::map<const void *, void *> shared; /* arrays by their declaration */
+  void *dynamic = nullptr;
+
+  void begin(const Launch &l, unsigned x, unsigned y, unsigned z);
+  void end();
+  bool round(const std::vector<unsigned> &order);
+};
+
+Thread *self;
+static const Launch *current;
+static std::vector<std::unique_ptr<BlockRun>> runs; /* kept for their stacks */
+static unsigned grid_alive, grid_waiting;
+
+const uint3 &thread_index() { return self->index; }
+const Block &block() { return self->run->block; }
+unsigned lane() { return self->lane; }
+
+void
+die(const char *what)
+{
+  fprintf(stderr, "emulation of CUDA: kernel %s: %s\n", current ? current->name : "?",
+      what);
+  abort();
+}
+
+static void
+wait_as(State state)
+{
+  Thread *me = self;
+  me->state = state;
+  fiber_leave(&me->fiber, false);
+}
+
+/* --------------------------------------------------------------- meetings */
+
+static void
+leave_meeting(Thread *t)
+{
+  Meeting *m = t->meeting;
+  t->meeting = nullptr;
+  if (!m)
+    return;
+  m->unread &= ~(1u << t->lane);
+  if (!m->unread)
+    m->arrived = m->mask = 0, m->complete = false;
+}
+
+/* Threads that have ended are not waited for. */
+static bool
+try_complete(BlockRun *run, unsigned warp, Meeting *m)
+{
+  const Warp &w = run->warps[warp];
+  if (m->complete || !m->arrived || (m->mask & w.alive & ~m->arrived))
+    return false;
+  m->complete = true;
+  m->unread = m->arrived;
+  for (unsigned lane = 0; lane < 32; lane++) {
+    if (!(m->arrived >> lane & 1)) {
+      memset(m->values[lane], 0xff, sizeof m->values[lane]);
+      continue;
+    }
+    Thread &t = run->threads[warp * 32 + lane];
+    if (t.state == IN_WARP)
+      t.state = RUNNING;
+  }
+  return true;
+}
+
+static Meeting *
+find_meeting(Warp &w, unsigned mask)
+{
+  Meeting *free = nullptr;
+  for (Meeting &m : w.meetings) {
+    if (m.arrived && !m.complete && m.mask == mask)
+      return &m;
+    if (!m.arrived && !free)
+      free = &m;
+  }
+  if (!free)
+    die("too many masks in one warp");
+  return free;
+}
+
+const unsigned char *
+warp_gather(unsigned mask, const void *value, size_t bytes)
+{
+  Thread *me = self;
+  Warp &w = me->run->warps[me->warp];
+  if (!(mask >> me->lane & 1))
+    die("a lane calls a warp function with a mask that does not name it");
+  leave_meeting(me);
+  Meeting *m = find_meeting(w, mask);
+  m->mask = mask;
+  m->arrived |= 1u << me->lane;
+  memcpy(m->values[me->lane], value, bytes);
+  me->meeting = m;
+  if (!try_complete(me->run, me->warp, m))
+    wait_as(IN_WARP);
+  return m->values[0];
+}
+
+void
+warp_barrier(unsigned mask)
+{
+  const char nothing = 0;
+  warp_gather(mask, &nothing, 1);
+}
+
+/* --------------------------------------------------------------- barriers */
+
+static void
+release(BlockRun *run, State state)
+{
+  for (unsigned i = 0; i < run->size; i++)
+    if (run->threads[i].state == state)
+      run->threads[i].state = RUNNING;
+}
+
+static bool
+try_release_block(BlockRun *run)
+{
+  if (!run->waiting || run->waiting < run->alive)
+    return false;
+  run->waiting = 0;
+  release(run, IN_BLOCK);
+  return true;
+}
+
+static bool
+try_release_grid()
+{
+  if (!grid_waiting || grid_waiting < grid_alive)
+    return false;
+  grid_waiting = 0;
+  for (auto &run : runs)
+    release(run.get(), IN_GRID);
+  return true;
+}
+
+void
+block_barrier()
+{
+  self->run->waiting++;
+  if (!try_release_block(self->run))
+    wait_as(IN_BLOCK);
+}
+
+void
+grid_barrier()
+{
+  if (!current->cooperative)
+    die("grid.sync() in a launch that is not cooperative");
+  grid_waiting++;
+  if (!try_release_grid())
+    wait_as(IN_GRID);
+}
+
+/* ----------------------------------------------------------------- memory */
+
+static void *
+poisoned(size_t bytes)
+{
+  void *p;
+  if (posix_memalign(&p, 128, bytes ? bytes : 1))
+    die("no memory for shared memory");
+  memset(p, 0xff, bytes); /* NaNs: a read before a write shows */
+  return p;
+}
+
+void *
+shared(const void *key, size_t bytes)
+{
+  void *&p = self->run->shared[key];
+  if (!p)
+    p = poisoned(bytes);
+  return p;
+}
+
+void *
+dynamic_shared()
+{
+  BlockRun *run = self->run;
+  if (!run->dynamic)
+    run->dynamic = poisoned(run->launch->shared_bytes);
+  return run->dynamic;
+}
+
+/* ---------------------------------------------------------------- running */
+
+static void
+thread_entry()
+{
+  fiber_entered();
+  Thread *me = self;
+  current->body();
+  me->state = DONE;
+  fiber_leave(&me->fiber, true);
+}
+
+void
+BlockRun::begin(const Launch &l, unsigned x, unsigned y, unsigned z)
+{
+  const unsigned n = l.block.x * l.block.y * l.block.z;
+  launch = &l;
+  block = {dim3(x, y, z), l.block, l.grid};
+  if (threads.size() < n)
+    threads.resize(n);
+  warps.resize((n + 31) / 32);
+  for (Warp &w : warps) {
+    w.alive = 0;
+    for (Meeting &m : w.meetings)
+      m.arrived = m.mask = m.unread = 0, m.complete = false;
+  }
+  size = alive = n;
+  waiting = 0;
+  for (unsigned i = 0; i < n; i++) {
+    Thread &t = threads[i];
+    t.index = {i % l.block.x, i / l.block.x % l.block.y, i / l.block.x / l.block.y};
+    t.lane = i % 32;
+    t.warp = i / 32;
+    t.state = RUNNING;
+    t.meeting = nullptr;
+    t.run = this;
+    warps[i / 32].alive |= 1u << i % 32;
+    fiber_start(&t.fiber, thread_entry);
+  }
+}
+
+void
+BlockRun::end()
+{
+  for (auto &entry : shared)
+    free(entry.second);
+  shared.clear();
+  free(dynamic);
+  dynamic = nullptr;
+}
+
+static void
+thread_done(BlockRun *run, Thread *t)
+{
+  leave_meeting(t);
+  run->alive--;
+  grid_alive--;
+  run->warps[t->warp].alive &= ~(1u << t->lane);
+  for (Meeting &m : run->warps[t->warp].meetings)
+    try_complete(run, t->warp, &m);
+  try_release_block(run);
+  try_release_grid();
+}
+
+bool
+BlockRun::round(const std::vector<unsigned> &order)
+{
+  bool progress = false;
+  for (unsigned i : order) {
+    Thread &t = threads[i];
+    if (t.state != RUNNING)
+      continue;
+    progress = true;
+    self = &t;
+    fiber_resume(&t.fiber);
+    if (t.state == DONE)
+      thread_done(this, &t);
+  }
+  return progress;
+}
+
+static std::vector<unsigned>
+shuffled(unsigned n, uint32_t seed)
+{
+  std::vector<unsigned> order(n);
+  for (unsigned i = 0; i < n; i++)
+    order[i] = i;
+  for (unsigned i = n; seed && i > 1; i--) {
+    seed = seed * 1664525u + 1013904223u;
+    std::swap(order[i - 1], order[uint64_t(seed) * i >> 32]);
+  }
+  return order;
+}
+
+static void
+run_together(size_t n, const std::vector<unsigned> &order)
+{
+  grid_alive = 0;
+  grid_waiting = 0;
+  for (size_t i = 0; i < n; i++)
+    grid_alive += runs[i]->alive;
+  while (grid_alive) {
+    bool progress = false;
+    for (size_t i = 0; i < n; i++)
+      progress |= runs[i]->round(order);
+    if (!progress)
+      die("a barrier or a warp function is not reached by all of its threads");
+  }
+  for (size_t i = 0; i < n; i++)
+    runs[i]->end();
+}
+
+void
+run_grid(const Launch &l, uint32_t seed)
+{
+  const unsigned n = l.block.x * l.block.y * l.block.z;
+  const std::vector<unsigned> order = shuffled(n, seed);
+  const size_t blocks = size_t(l.grid.x) * l.grid.y * l.grid.z;
+  const size_t together = l.cooperative ? blocks : 1;
+  current = &l;
+  while (runs.size() < together)
+    runs.push_back(std::make_unique<BlockRun>());
+  size_t filled = 0;
+  for (unsigned z = 0; z < l.grid.z; z++)
+    for (unsigned y = 0; y < l.grid.y; y++)
+      for (unsigned x = 0; x < l.grid.x; x++) {
+        runs[filled++]->begin(l, x, y, z);
+        if (filled == together) {
+          run_together(filled, order);
+          filled = 0;
+        }
+      }
+  self = nullptr;
+  current = nullptr;
+}
+
+} // namespace emulation

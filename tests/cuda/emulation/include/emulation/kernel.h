@@ -1,0 +1,270 @@
+/* What a kernel sees: its indices, barriers, warp functions, atomics, arithmetic. */
+#ifndef EMULATION_KERNEL_H
+#define EMULATION_KERNEL_H
+
+#include <functional>
+#include <tuple>
+#include <utility>
+
+namespace emulation {
+
+struct Thread;
+struct Block {
+  dim3 index, size, grid;
+};
+
+/* The running fiber. */
+extern Thread *self;
+const uint3 &thread_index();
+const Block &block();
+unsigned lane();
+
+void *shared(const void *key, size_t bytes);
+void *dynamic_shared();
+void block_barrier();
+void grid_barrier();
+void warp_barrier(unsigned mask);
+/* Every lane of the mask gives 16 bytes and gets all lanes' [32][16] until its next
+ * warp function. */
+const unsigned char *warp_gather(unsigned mask, const void *value, size_t bytes);
+[[noreturn]] void die(const char *what);
+
+void enqueue_kernel(const char *name, dim3 grid, dim3 block, size_t shared_bytes,
+    cudaStream_t stream, bool cooperative, std::function<void()> body);
+
+template <class... P, class... A>
+void
+launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
+    size_t shared_bytes, cudaStream_t stream, bool cooperative, A &&...args)
+{
+  enqueue_kernel(name, grid, block, shared_bytes, stream, cooperative,
+      [kernel, copy = std::tuple<std::decay_t<P>...>(static_cast<P>(args)...)] {
+        std::apply(kernel, copy);
+      });
+}
+
+template <class T>
+T
+from_lane(unsigned mask, T value, unsigned source)
+{
+  static_assert(sizeof(T) <= 16, "a warp moves at most 16 bytes");
+  const unsigned char *all = warp_gather(mask, &value, sizeof value);
+  T result;
+  memcpy(&result, all + 16 * (source & 31), sizeof result);
+  return result;
+}
+
+} // namespace emulation
+
+#define threadIdx (emulation::thread_index())
+#define blockIdx (emulation::block().index)
+#define blockDim (emulation::block().size)
+#define gridDim (emulation::block().grid)
+#define warpSize 32
+
+inline void __syncthreads() { emulation::block_barrier(); }
+inline void __syncwarp(unsigned mask = ~0u) { emulation::warp_barrier(mask); }
+inline void __threadfence() {}
+inline void __threadfence_block() {}
+inline void __threadfence_system() {}
+
+template <class T>
+T
+__shfl_sync(unsigned mask, T v, int source, int width = 32)
+{
+  const unsigned base = emulation::lane() & ~(width - 1u);
+  return emulation::from_lane(mask, v, base + (source & (width - 1)));
+}
+template <class T>
+T
+__shfl_xor_sync(unsigned mask, T v, int flip, int width = 32)
+{
+  const unsigned lane = emulation::lane(), source = lane ^ flip;
+  const bool inside = source < (lane & ~(width - 1u)) + width;
+  return emulation::from_lane(mask, v, inside ? source : lane);
+}
+template <class T>
+T
+__shfl_down_sync(unsigned mask, T v, unsigned delta, int width = 32)
+{
+  const unsigned lane = emulation::lane();
+  const bool inside = (lane & (width - 1u)) + delta < unsigned(width);
+  return emulation::from_lane(mask, v, inside ? lane + delta : lane);
+}
+template <class T>
+T
+__shfl_up_sync(unsigned mask, T v, unsigned delta, int width = 32)
+{
+  const unsigned lane = emulation::lane();
+  return emulation::from_lane(
+      mask, v, (lane & (width - 1u)) >= delta ? lane - delta : lane);
+}
+inline unsigned
+__ballot_sync(unsigned mask, int predicate)
+{
+  const unsigned char vote = predicate != 0;
+  const unsigned char *all = emulation::warp_gather(mask, &vote, 1);
+  unsigned result = 0;
+  for (int i = 0; i < 32; i++)
+    if (mask >> i & 1 && all[16 * i])
+      result |= 1u << i;
+  return result;
+}
+inline int __any_sync(unsigned mask, int p) { return __ballot_sync(mask, p) != 0; }
+inline int __all_sync(unsigned mask, int p) { return __ballot_sync(mask, !p) == 0; }
+template <class T, class F>
+T
+emulation_reduce(unsigned mask, T v, F f)
+{
+  const unsigned char *all = emulation::warp_gather(mask, &v, sizeof v);
+  bool any = false;
+  T result = v;
+  for (int i = 0; i < 32; i++)
+    if (mask >> i & 1) {
+      T x;
+      memcpy(&x, all + 16 * i, sizeof x);
+      result = any ? f(result, x) : x;
+      any = true;
+    }
+  return result;
+}
+inline unsigned
+__reduce_max_sync(unsigned mask, unsigned v)
+{
+  return emulation_reduce(mask, v, [](unsigned a, unsigned b) { return a > b ? a : b; });
+}
+inline unsigned
+__reduce_add_sync(unsigned mask, unsigned v)
+{
+  return emulation_reduce(mask, v, [](unsigned a, unsigned b) { return a + b; });
+}
+inline int
+__reduce_add_sync(unsigned mask, int v)
+{
+  return emulation_reduce(mask, v, [](int a, int b) { return a + b; });
+}
+
+/* Fibers never interleave inside of these. */
+template <class T, class F>
+T
+emulation_atomic(T *p, F f)
+{
+  const T old = *p;
+  *p = f(old);
+  return old;
+}
+template <class T>
+T
+atomicAdd(T *p, T v)
+{
+  return emulation_atomic(p, [v](T old) { return T(old + v); });
+}
+template <class T>
+T
+atomicSub(T *p, T v)
+{
+  return emulation_atomic(p, [v](T old) { return T(old - v); });
+}
+template <class T>
+T
+atomicMax(T *p, T v)
+{
+  return emulation_atomic(p, [v](T old) { return v > old ? v : old; });
+}
+template <class T>
+T
+atomicMin(T *p, T v)
+{
+  return emulation_atomic(p, [v](T old) { return v < old ? v : old; });
+}
+template <class T>
+T
+atomicOr(T *p, T v)
+{
+  return emulation_atomic(p, [v](T old) { return T(old | v); });
+}
+template <class T>
+T
+atomicExch(T *p, T v)
+{
+  return emulation_atomic(p, [v](T) { return v; });
+}
+template <class T>
+T
+atomicCAS(T *p, T expected, T v)
+{
+  return emulation_atomic(p, [=](T old) { return old == expected ? v : old; });
+}
+
+template <class T> T __ldg(const T *p) { return *p; }
+template <class T> T __ldcg(const T *p) { return *p; }
+template <class T> T __ldcs(const T *p) { return *p; }
+template <class T> void __stcs(T *p, T v) { *p = v; }
+template <class T> void __stcg(T *p, T v) { *p = v; }
+
+template <class To, class From>
+To
+emulation_bits(From from)
+{
+  static_assert(sizeof(To) == sizeof(From), "");
+  To to;
+  memcpy(&to, &from, sizeof to);
+  return to;
+}
+inline unsigned __float_as_uint(float x) { return emulation_bits<unsigned>(x); }
+inline int __float_as_int(float x) { return emulation_bits<int>(x); }
+inline float __uint_as_float(unsigned x) { return emulation_bits<float>(x); }
+inline float __int_as_float(int x) { return emulation_bits<float>(x); }
+inline float __expf(float x) { return expf(x); }
+inline float __logf(float x) { return logf(x); }
+inline float __fdividef(float a, float b) { return a / b; }
+inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __frcp_rn(float x) { return 1 / x; }
+inline float rsqrtf(float x) { return 1 / sqrtf(x); }
+inline int __float2int_rn(float x) { return int(rintf(x)); }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline int __clz(int x) { return x ? __builtin_clz(unsigned(x)) : 32; }
+inline int __ffs(int x) { return __builtin_ffs(x); }
+inline unsigned __umulhi(unsigned a, unsigned b)
+{
+  return unsigned(uint64_t(a) * b >> 32);
+}
+inline int
+__dp4a(int a, int b, int c)
+{
+  unsigned sum = unsigned(c);
+  for (int i = 0; i < 32; i += 8)
+    sum += unsigned(int(int8_t(unsigned(a) >> i)) * int(int8_t(unsigned(b) >> i)));
+  return int(sum);
+}
+inline unsigned
+__byte_perm(unsigned a, unsigned b, unsigned selector)
+{
+  const uint64_t bytes = uint64_t(b) << 32 | a;
+  unsigned result = 0;
+  for (int i = 0; i < 4; i++) {
+    const unsigned which = selector >> 4 * i;
+    unsigned byte = unsigned(bytes >> 8 * (which & 7)) & 255;
+    if (which & 8)
+      byte = byte & 128 ? 255 : 0;
+    result |= byte << 8 * i;
+  }
+  return result;
+}
+
+#define EMULATION_MIN_MAX(T)                                                           \
+  inline T min(T a, T b) { return b < a ? b : a; }                                     \
+  inline T max(T a, T b) { return a < b ? b : a; }
+EMULATION_MIN_MAX(int)
+EMULATION_MIN_MAX(unsigned)
+EMULATION_MIN_MAX(long)
+EMULATION_MIN_MAX(unsigned long)
+EMULATION_MIN_MAX(long long)
+EMULATION_MIN_MAX(unsigned long long)
+#undef EMULATION_MIN_MAX
+inline float min(float a, float b) { return fminf(a, b); }
+inline float max(float a, float b) { return fmaxf(a, b); }
+
+#endif

@@ -1,0 +1,201 @@
+/* The emulation itself, by kernels that use what the back end uses; on a card the same
+ * program checks that CUDA behaves as the emulation does. */
+#include "../../kernels/cuda/launch.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+namespace cg = cooperative_groups;
+
+#define CHECK(condition)                                                               \
+  do {                                                                                 \
+    if (!(condition)) {                                                                \
+      printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);                           \
+      exit(1);                                                                         \
+    }                                                                                  \
+  } while (0)
+#define OK(call) CHECK((call) == cudaSuccess)
+
+template <class T>
+static T *
+on_device(const std::vector<T> &host)
+{
+  T *p;
+  OK(cudaMalloc(&p, host.size() * sizeof(T)));
+  OK(cudaMemcpy(p, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice));
+  return p;
+}
+
+template <class T>
+static std::vector<T>
+from_device(const T *p, size_t n)
+{
+  std::vector<T> host(n);
+  OK(cudaMemcpy(host.data(), p, n * sizeof(T), cudaMemcpyDeviceToHost));
+  return host;
+}
+
+/* Sum of a block, by shuffles in warps and shared memory between them. */
+template <int BLOCK>
+__global__ void
+sum_blocks(float *sums, const __nv_bfloat16 *x, int n)
+{
+  MOSHI_SHARED(float, part, [BLOCK / 32]);
+  const int i = blockIdx.x * BLOCK + threadIdx.x, warp = threadIdx.x / 32;
+  float v = i < n ? __bfloat162float(x[i]) : 0;
+  for (int d = 16; d; d /= 2)
+    v += __shfl_xor_sync(~0u, v, d);
+  if (threadIdx.x % 32 == 0)
+    part[warp] = v;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    float sum = 0;
+    for (int w = 0; w < BLOCK / 32; w++)
+      sum += part[w];
+    sums[blockIdx.x] = sum;
+  }
+}
+
+__global__ void
+reverse(int *x, int n)
+{
+  MOSHI_DYNAMIC_SHARED(int, copy);
+  for (int i = threadIdx.x; i < n; i += blockDim.x)
+    copy[i] = x[i];
+  __syncthreads();
+  for (int i = threadIdx.x; i < n; i += blockDim.x)
+    x[i] = copy[n - 1 - i];
+}
+
+/* Every block adds up what all blocks counted before the grid met. */
+__global__ void
+count_grid(int *counts, int *totals)
+{
+  atomicAdd(&counts[blockIdx.x], 1);
+  cg::this_grid().sync();
+  if (threadIdx.x == 0)
+    for (unsigned b = 0; b < gridDim.x; b++)
+      totals[blockIdx.x] += counts[b];
+}
+
+__global__ void
+votes(unsigned *out)
+{
+  const unsigned lane = threadIdx.x;
+  const unsigned ballot = __ballot_sync(~0u, lane % 3 == 0);
+  unsigned half = 0;
+  if (lane < 16)
+    half = __shfl_sync(0xffffu, lane * 7, 5);
+  const int up = __shfl_up_sync(~0u, int(lane), 1);
+  const int down = __shfl_down_sync(~0u, int(lane), 2, 8);
+  out[lane] = ballot ^ half ^ unsigned(up * 100 + down);
+}
+
+static void
+test_sums(cudaStream_t stream)
+{
+  std::vector<__nv_bfloat16> x(1000);
+  for (size_t i = 0; i < x.size(); i++)
+    x[i] = __float2bfloat16(float(i % 7));
+  __nv_bfloat16 *d_x = on_device(x);
+  float *sums = on_device(std::vector<float>(8));
+  MOSHI_LAUNCH((sum_blocks<128>), 8, 128, 0, stream, sums, d_x, 1000);
+  OK(cudaGetLastError());
+  OK(cudaStreamSynchronize(stream));
+  float total = 0;
+  for (float s : from_device(sums, 8))
+    total += s;
+  float want = 0;
+  for (int i = 0; i < 1000; i++)
+    want += float(i % 7);
+  CHECK(total == want);
+  OK(cudaFree(sums));
+  OK(cudaFree(d_x));
+}
+
+static void
+test_votes(cudaStream_t stream)
+{
+  unsigned *out = on_device(std::vector<unsigned>(32));
+  MOSHI_LAUNCH(votes, 1, 32, 0, stream, out);
+  OK(cudaStreamSynchronize(stream));
+  const std::vector<unsigned> got = from_device(out, 32);
+  for (unsigned lane = 0; lane < 32; lane++) {
+    unsigned ballot = 0;
+    for (unsigned i = 0; i < 32; i += 3)
+      ballot |= 1u << i;
+    const unsigned half = lane < 16 ? 35 : 0, up = lane ? lane - 1 : 0;
+    const unsigned down = lane % 8 < 6 ? lane + 2 : lane;
+    CHECK(got[lane] == (ballot ^ half ^ (up * 100 + down)));
+  }
+  OK(cudaFree(out));
+}
+
+static void
+test_cooperative(cudaStream_t stream)
+{
+  int *counts = on_device(std::vector<int>(3)), *totals = on_device(std::vector<int>(3));
+  MOSHI_LAUNCH_COOPERATIVE(count_grid, 3, 64, 0, stream, counts, totals);
+  OK(cudaGetLastError());
+  OK(cudaStreamSynchronize(stream));
+  for (int t : from_device(totals, 3))
+    CHECK(t == 3 * 64);
+  OK(cudaFree(counts));
+  OK(cudaFree(totals));
+}
+
+/* A graph is launched again with what lies in memory then. */
+static void
+test_graph(cudaStream_t stream)
+{
+  const int n = 77;
+  std::vector<int> x(n);
+  for (int i = 0; i < n; i++)
+    x[i] = i;
+  int *d_x = on_device(x), *pinned;
+  OK(cudaHostAlloc(&pinned, n * sizeof(int), cudaHostAllocDefault));
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  OK(cudaMemcpyAsync(d_x, pinned, n * sizeof(int), cudaMemcpyHostToDevice, stream));
+  MOSHI_LAUNCH(reverse, 1, 32, n * sizeof(int), stream, d_x, n);
+  OK(cudaStreamEndCapture(stream, &graph));
+  OK(cudaGraphInstantiate(&exec, graph, 0));
+  OK(cudaGraphDestroy(graph));
+  CHECK(from_device(d_x, n) == x);
+  for (int round = 0; round < 2; round++) {
+    for (int i = 0; i < n; i++)
+      pinned[i] = i + round;
+    OK(cudaGraphLaunch(exec, stream));
+    OK(cudaStreamSynchronize(stream));
+    const std::vector<int> got = from_device(d_x, n);
+    for (int i = 0; i < n; i++)
+      CHECK(got[i] == n - 1 - i + round);
+  }
+  OK(cudaGraphExecDestroy(exec));
+  OK(cudaFreeHost(pinned));
+  OK(cudaFree(d_x));
+}
+
+int
+main()
+{
+  int count;
+  cudaStream_t stream;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    printf("no CUDA device: skipped\n");
+    return 77;
+  }
+  OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  test_sums(stream);
+  test_votes(stream);
+  test_cooperative(stream);
+  test_graph(stream);
+  MOSHI_LAUNCH(reverse, 1, 2048, 0, stream, nullptr, 0);
+  CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration);
+  CHECK(cudaGetLastError() == cudaSuccess);
+  OK(cudaStreamDestroy(stream));
+  printf("ok\n");
+  return 0;
+}
