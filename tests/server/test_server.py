@@ -530,7 +530,8 @@ def test_churn():
         print(f"# {n} callers: kB, threads, descriptors {before} -> {after}")
         # Threads of pools come and go by themselves.
         assert after[1] <= before[1] + 4 and after[2] <= before[2] + 2, (before, after)
-        assert after[0] <= before[0] + 2000 + 20 * n, (before, after)
+        # A sanitizer keeps for a while what was freed.
+        assert "libasan" in os.environ.get("LD_PRELOAD", "") or after[0] <= before[0] + 2000 + 20 * n, (before, after)
 
 
 def test_load():
