@@ -56,7 +56,7 @@ draw(const float *logits, int n, int best, const MoshiDraw *how)
     const uint32_t u = order(logits[i]);
     if (u < least || u == 0 || (!all && u == least && ties-- <= 0))
       continue;
-    const float p = expf((logits[i] - top) * inv_temperature);
+    const float p = moshi_random_exp((logits[i] - top) * inv_temperature);
     if (p == 0)
       continue;
     const float weight = p / moshi_random_exponential(how->seed, how->counter, i);
