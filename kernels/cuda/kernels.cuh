@@ -19,21 +19,22 @@
 
 /* ------------------------------------------------- product.cu: matrix products */
 
-/* MoshiLinearOp. n_out is that of y: all rows of w, or half of them if gated. Weights
- * are row-major in their file's type, rows at multiples of moshi_rows_bytes(). */
+/* MoshiLinearOp. n_out is that of y: all rows of w, or half of them if gated. The
+ * weights are as moshi_cuda_rows() has them (layout.cuh) or, packed, panels of
+ * moshi_pack_panels(). norm, not of packed weights: the rows of x go through an RMS
+ * norm with this weight and eps first; the same bits as of moshi_cuda_norm, then the
+ * product. */
 typedef struct {
   MoshiRows w;
   MoshiView x, y, residual;
-  const float *bias, *scale;
-  int batch, steps, n_out;
-  int act, gated;
-  int many; /* steps are many, as in a convolution: the order of summation may differ
-               from that of few, and is the same for all batches */
-  float *scratch; /* moshi_cuda_linear_scratch() bytes, or NULL */
+  const float *bias, *scale, *norm;
+  float eps;
+  int packed, batch, steps, n_out, act, gated, unused;
 } MoshiCudaLinear;
 
-size_t moshi_cuda_linear_scratch(const MoshiCudaLinear *a);
 void moshi_cuda_linear(const MoshiCudaLinear *a, cudaStream_t stream);
+/* Of packed weights. */
+void moshi_cuda_panels(const MoshiCudaLinear *a, cudaStream_t stream);
 
 /* --------------------------------------------------------- attend.cu: attention */
 
@@ -123,7 +124,8 @@ typedef struct {
   int n, unused;
 } MoshiCudaEmbed;
 
-/* The scores are the products of all rows with the residuals. */
+/* The scores are the products of all rows with the residuals; rows are f32, as
+ * moshi_cuda_rows() has them. */
 typedef struct {
   const float *rows, *half_norms, *scores;
   float *residual;
@@ -146,6 +148,12 @@ typedef struct {
   int n, size;
 } MoshiCudaSoftmax;
 
+typedef struct {
+  float *logits;
+  const MoshiEdit *edits;
+  int n, size;
+} MoshiCudaEdit;
+
 /* A piece of the frame's block of arguments to where an upload() wants it. */
 typedef struct {
   void *to;
@@ -162,6 +170,7 @@ void moshi_cuda_embed(const MoshiCudaEmbed *a, cudaStream_t stream);
 void moshi_cuda_quantize(const MoshiCudaQuantize *a, cudaStream_t stream);
 void moshi_cuda_guide(const MoshiCudaGuide *a, cudaStream_t stream);
 void moshi_cuda_softmax(const MoshiCudaSoftmax *a, cudaStream_t stream);
+void moshi_cuda_edit(const MoshiCudaEdit *a, cudaStream_t stream);
 void moshi_cuda_copy(const MoshiCudaCopy *a, cudaStream_t stream);
 
 #endif
