@@ -27,7 +27,8 @@ esac
 install_packages gcc libc6-dev meson pkg-config libglib2.0-dev libjson-glib-dev \
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good libsoup-3.0-dev libogg-dev \
-  libgnutls28-dev glib-networking
+  libgnutls28-dev glib-networking \
+  libgstreamer-plugins-bad1.0-dev gstreamer1.0-plugins-bad gstreamer1.0-nice
 
 compile() {
   [ -f "$build/build.ninja" ] ||

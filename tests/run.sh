@@ -42,7 +42,7 @@ packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 python3-numpy
   libogg-dev libgnutls28-dev glib-networking
   libgstreamer-plugins-base1.0-dev gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-  gstreamer1.0-plugins-bad"
+  gstreamer1.0-plugins-bad libgstreamer-plugins-bad1.0-dev gstreamer1.0-nice"
 packages_of() {
   case $1 in
     # another processor's kernels, a conversation without hardware, a browser

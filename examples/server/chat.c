@@ -84,7 +84,7 @@ chat_begin (Line * line, const gchar * metadata)
 }
 
 static void
-chat_speak (Line * line, GBytes * sound)
+chat_speak (Line * line, GBytes * sound, GstClockTimeDiff lag)
 {
   Chat *self = (Chat *) line;
   GByteArray *bytes = g_byte_array_new ();

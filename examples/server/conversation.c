@@ -42,6 +42,7 @@
 
 static const gchar *const elements[] = { "encoder", "moshi", "decoder" };
 
+#define FRAME (80 * GST_MSECOND)
 #define FAR_BEHIND (10 * GST_SECOND)
 #define BEHIND (400 * GST_MSECOND)
 #define BEHIND_FOR (2 * G_USEC_PER_SEC)
@@ -573,4 +574,10 @@ guint64
 conversation_get_frames (Conversation * self)
 {
   return g_atomic_int_get (&self->frames);
+}
+
+GstClockTimeDiff
+conversation_get_lag (Conversation * self)
+{
+  return self->heard - conversation_get_frames (self) * FRAME;
 }

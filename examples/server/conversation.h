@@ -53,6 +53,8 @@ void conversation_push (Conversation * conversation, const guint8 * data,
     gsize size, GstClockTime duration);
 /* Frames spoken. */
 guint64 conversation_get_frames (Conversation * conversation);
+/* How much longer the sound that was taken is than what was spoken. */
+GstClockTimeDiff conversation_get_lag (Conversation * conversation);
 /* Gives the conversation up; func is called when nothing of it is left. */
 void conversation_end (Conversation * conversation, GSourceFunc func,
     gpointer user_data);

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "page.h"
+#include "webrtc.h"
 
 /* Opus has 64 kB/s at most. A message may have a megabyte. */
 #define RATE (256 * 1024)
@@ -84,10 +85,20 @@ may_call (Endpoints * self, SoupServerMessage * message, GHashTable * query)
 
 /* ---- calls ---- */
 
+static void
+answer_text (SoupServerMessage * message, guint status, const gchar * type,
+    gchar * text)
+{
+  soup_server_message_set_response (message, type, SOUP_MEMORY_TAKE, text,
+      strlen (text));
+  soup_server_message_set_status (message, status, NULL);
+}
+
 /* What a caller wants, until he has his line. */
 typedef struct
 {
   Endpoints *self;
+  gboolean webrtc;
   SoundFormat format;
   Settings settings;
 } Upgrade;
@@ -121,19 +132,23 @@ on_upgraded (SoupServerMessage * message, gpointer user_data)
   g_object_unref (governed);
   g_object_unref (stream);
   g_uri_unref (uri);
-  line = chat_line_new (websocket, socket, upgrade->format);
+  if (upgrade->webrtc)
+    line = webrtc_line_new (websocket, socket, &upgrade->self->network);
+  else
+    line = chat_line_new (websocket, socket, upgrade->format);
   hall_call (upgrade->self->hall, line, &upgrade->settings, peer);
   g_free (peer);
 }
 
 static Upgrade *
-upgrade_new (Endpoints * self, GHashTable * query)
+upgrade_new (Endpoints * self, GHashTable * query, gboolean webrtc)
 {
   const gchar *format = query ? g_hash_table_lookup (query, "format") : NULL;
   Upgrade *upgrade = g_new0 (Upgrade, 1);
   const gchar *wrong;
 
   upgrade->self = self;
+  upgrade->webrtc = webrtc;
   settings_read (&upgrade->settings, query, &wrong);
   if (wrong)
     log_event ("debug", 0, "out-of-range", "parameter", wrong, NULL);
@@ -142,14 +157,12 @@ upgrade_new (Endpoints * self, GHashTable * query)
 }
 
 static void
-answer_chat (Endpoints * self, SoupServerMessage * message,
-    const gchar * path, GHashTable * query)
+answer_call (Endpoints * self, SoupServerMessage * message,
+    GHashTable * query, gboolean webrtc)
 {
   GList *extensions = NULL;
   GError *error = NULL;
 
-  if (!may_call (self, message, query))
-    return;
   if (!soup_websocket_server_check_handshake (message, NULL, NULL, NULL,
           &error)) {
     soup_message_headers_replace (soup_server_message_get_response_headers
@@ -164,19 +177,34 @@ answer_chat (Endpoints * self, SoupServerMessage * message,
           &extensions))
     return;
   g_signal_connect_data (message, "wrote-informational",
-      G_CALLBACK (on_upgraded), upgrade_new (self, query), upgrade_free, 0);
+      G_CALLBACK (on_upgraded), upgrade_new (self, query, webrtc), upgrade_free,
+      0);
+}
+
+static void
+answer_chat (Endpoints * self, SoupServerMessage * message,
+    const gchar * path, GHashTable * query)
+{
+  if (may_call (self, message, query))
+    answer_call (self, message, query, FALSE);
+}
+
+static void
+answer_webrtc (Endpoints * self, SoupServerMessage * message,
+    const gchar * path, GHashTable * query)
+{
+  const gchar *problem = webrtc_problem ();
+
+  if (!may_call (self, message, query))
+    return;
+  if (problem)
+    answer_text (message, SOUP_STATUS_NOT_IMPLEMENTED, "text/plain",
+        g_strdup_printf ("%s\n", problem));
+  else
+    answer_call (self, message, query, TRUE);
 }
 
 /* ---- how it is ---- */
-
-static void
-answer_text (SoupServerMessage * message, guint status, const gchar * type,
-    gchar * text)
-{
-  soup_server_message_set_response (message, type, SOUP_MEMORY_TAKE, text,
-      strlen (text));
-  soup_server_message_set_status (message, status, NULL);
-}
 
 static void
 answer_health (Endpoints * self, SoupServerMessage * message,
@@ -222,6 +250,7 @@ static const struct
       const gchar * path, GHashTable * query);
 } table[] = {
   {"/api/chat", answer_chat},
+  {"/api/webrtc", answer_webrtc},
   {"/healthz", answer_health},
   {"/readyz", answer_ready},
   {"/metrics", answer_metrics},

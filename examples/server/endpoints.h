@@ -3,6 +3,7 @@
 
 #include <libsoup/soup.h>
 
+#include "../webrtc/peer.h"
 #include "hall.h"
 
 G_BEGIN_DECLS
@@ -14,6 +15,7 @@ typedef struct
   gchar **origins;              /* NULL: all */
   const gchar *static_dir;      /* NULL: no page */
   const gchar *version, *model, *device;
+  PeerNetwork network;
 } Endpoints;
 
 /* Answers the server's requests; endpoints live as long. */

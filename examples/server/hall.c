@@ -190,7 +190,7 @@ on_sound (GBytes * data, gpointer user_data)
 
   if (self->state != TALKING)
     return;
-  line_speak (self->line, data);
+  line_speak (self->line, data, conversation_get_lag (self->conversation));
   check_slow (self);
   if (self->state == TALKING && is_over (self)) {
     session_end (self, METRIC_ENDED_LIMIT, "limit");

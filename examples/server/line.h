@@ -29,7 +29,8 @@ typedef struct
       const gchar * instance);
   /* The caller is heard from now on; metadata is JSON. */
   void (*begin) (Line * line, const gchar * metadata);
-  void (*speak) (Line * line, GBytes * sound);
+  /* lag: what was heard before it was spoken, and is not yet answered. */
+  void (*speak) (Line * line, GBytes * sound, GstClockTimeDiff lag);
   void (*word) (Line * line, const gchar * text);
   /* Nothing more is said but this; the text, or NULL, is a constant of up to
    * 121 bytes. */
@@ -50,7 +51,7 @@ struct _Line
 
 #define line_place(line, ...) ((line)->class->place ((line), __VA_ARGS__))
 #define line_begin(line, metadata) ((line)->class->begin ((line), (metadata)))
-#define line_speak(line, sound) ((line)->class->speak ((line), (sound)))
+#define line_speak(line, ...) ((line)->class->speak ((line), __VA_ARGS__))
 #define line_word(line, text) ((line)->class->word ((line), (text)))
 #define line_bye(line, ...) ((line)->class->bye ((line), __VA_ARGS__))
 #define line_free(line, ...) ((line)->class->free ((line), __VA_ARGS__))

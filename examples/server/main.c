@@ -8,7 +8,8 @@
  *   endpoints.c     requests by path, who may call
  *   hall.c          who talks, who waits; what becomes of a caller
  *   caller.c        his connection          conversation.c  his pipeline
- *   chat.c          what is said on his line
+ *   chat.c          his line in that protocol
+ *   webrtc.c        his line by WebRTC, at /api/webrtc
  *
  * One thread, with a main loop, has all connections. What computes or waits is
  * in the threads of the pipelines.
@@ -177,7 +178,9 @@ serve (Server * server)
   server->hall = hall_new (&options);
   server->endpoints = (Endpoints) {
   server->hall, o->token, origins, page, VERSION, "",
-        o->device ? o->device : "auto"};
+        o->device ? o->device : "auto",
+    {o->stun, o->turn, o->ice_address}
+  };
   endpoints_add (&server->endpoints, server->soup);
   say_where (server);
   server->keeper = model_keeper_new (&model, on_loaded, server);

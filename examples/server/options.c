@@ -21,6 +21,24 @@ check_range (const gchar * name, gint value, gint min, gint max,
   return FALSE;
 }
 
+/* scheme://host:port; webrtcbin says nothing when it is something else. */
+static gboolean
+check_uri (const gchar * name, const gchar * value, const gchar * scheme,
+    GError ** error)
+{
+  GUri *uri = value ? g_uri_parse (value, G_URI_FLAGS_NONE, NULL) : NULL;
+  gboolean good = !value || (uri && g_uri_get_host (uri)
+      && *g_uri_get_host (uri) && g_uri_get_port (uri) > 0
+      && g_str_has_prefix (g_uri_get_scheme (uri), scheme));
+
+  if (uri)
+    g_uri_unref (uri);
+  if (!good)
+    g_set_error (error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+        "--%s: %s://host:port is wanted", name, scheme);
+  return good;
+}
+
 static gboolean
 check (Options * options, GError ** error)
 {
@@ -45,7 +63,9 @@ check (Options * options, GError ** error)
         "The token is empty");
     return FALSE;
   }
-  return check_range ("port", options->port, 0, 65535, error)
+  return check_uri ("stun-server", options->stun, "stun", error)
+      && check_uri ("turn-server", options->turn, "turn", error)
+      && check_range ("port", options->port, 0, 65535, error)
       && check_range ("sessions", options->sessions, 1, MAX_SESSIONS, error)
       && check_range ("queue", options->queue, 0, MAX_SESSIONS, error)
       && check_range ("silence", options->silence, 0, G_MAXINT, error)
@@ -135,6 +155,13 @@ parse (Options * o, gchar *** arguments, GError ** error)
         "Its private key (PEM)", "FILE"},
     {"static", 0, 0, G_OPTION_ARG_FILENAME, &o->static_dir,
         "Directory of the web page (none: no page)", "DIR"},
+    {"stun-server", 0, 0, G_OPTION_ARG_STRING, &o->stun,
+        "For WebRTC: stun://host:port", "URI"},
+    {"turn-server", 0, 0, G_OPTION_ARG_STRING, &o->turn,
+        "For WebRTC: turn://user:password@host:port", "URI"},
+    {"ice-address", 0, 0, G_OPTION_ARG_STRING, &o->ice_address,
+        "For WebRTC: this machine's address to be reached at (default: all)",
+        "ADDRESS"},
     {"instance", 0, 0, G_OPTION_ARG_STRING, &o->instance,
         "Name of this server (default: the machine's)", "NAME"},
     {"silence", 0, 0, G_OPTION_ARG_INT, &o->silence,
@@ -215,4 +242,7 @@ options_clear (Options * options)
   g_free (options->tls_key);
   g_free (options->static_dir);
   g_free (options->instance);
+  g_free (options->stun);
+  g_free (options->turn);
+  g_free (options->ice_address);
 }

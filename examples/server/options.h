@@ -15,6 +15,7 @@ typedef struct
   gboolean tls;
   gchar *tls_cert, *tls_key;
   gchar *static_dir, *instance;
+  gchar *stun, *turn, *ice_address;
   gint silence, max_seconds, drain;
   gboolean verbose, version;
 } Options;

@@ -1,10 +1,11 @@
 /* The page: one button, and what happens then. */
 
-import { Call } from "./call.js";
+import { Chat } from "./call.js";
 import { Lag, Voices } from "./draw.js";
 import { Opus, Pcm } from "./opus.js";
 import { Recording } from "./record.js";
 import { Sound } from "./sound.js";
+import { Rtc } from "./webrtc.js";
 
 const RETRIES = 4;
 const $ = (id) => document.getElementById(id);
@@ -13,7 +14,7 @@ const voices = new Voices($("voices"));
 const lag = new Lag($("lag"));
 
 let recording = new Recording();
-let Codec, sound, codec, call; // of the conversation that is on
+let Codec, sound, codec, call; // of the conversation that is on; WebRTC has no Codec
 let sent = 0, state = null; // seconds of microphone; the player's last word
 let tries = 0, retry = 0, wakeLock = null;
 
@@ -42,18 +43,23 @@ function showWord(word, time) {
   captions.scrollTop = captions.scrollHeight;
 }
 
-function showHealth() {
+async function showHealth() {
+  if (!call?.live) return;
+  if (!Codec) state = await call.health();
   if (!state || !call?.live) return;
-  const behind = Math.max(0, sent - state.spent);
+  const behind = Codec ? Math.max(0, sent - state.spent) : state.behind;
   const ms = (s) => `${Math.round(s * 1000)} ms`;
   lag.add(behind);
   $("lag-now").textContent = ms(behind);
   $("buffer").textContent = ms(state.buffered);
   $("gaps").textContent = `${state.gaps}, ${ms(state.dropped)} left out`;
-  $("codec").textContent = Codec.label;
+  $("codec").textContent = Codec ? Codec.label : "Opus by WebRTC";
 }
 
 /* ---- a conversation ---- */
+
+/* In Settings, else in the page's address. */
+const wish = (name) => new FormData(form).get(name) || new URLSearchParams(location.search).get(name);
 
 function query() {
   const values = Object.fromEntries(new FormData(form));
@@ -63,23 +69,25 @@ function query() {
   q.set("audio_seed", seed);
   q.set("text_seed", seed);
   if (Codec === Pcm) q.set("format", "pcm");
-  const token = values.token || new URLSearchParams(location.search).get("token");
+  const token = wish("token");
   if (token) q.set("token", token);
   return q;
 }
 
 async function chooseCodec() {
-  const wish = new FormData(form).get("format") || new URLSearchParams(location.search).get("format");
-  const opus = wish !== "pcm" && await Opus.isSupported();
-  if (wish === "opus" && !opus) throw new Error("This browser has no Opus codec for pages: choose another sound in Settings.");
+  if (wish("transport") === "webrtc") {
+    if (!window.RTCPeerConnection) throw new Error("This browser has no WebRTC: choose another connection in Settings.");
+    return null;
+  }
+  const opus = wish("format") !== "pcm" && await Opus.isSupported();
+  if (wish("format") === "opus" && !opus) throw new Error("This browser has no Opus codec for pages: choose another sound in Settings.");
   return opus ? Opus : Pcm;
 }
 
 function connect() {
   sent = 0;
   codec?.close();
-  codec = new Codec((bytes) => call.send(bytes), (samples) => sound.play(samples), (error) => hangUp(`Opus: ${error.message}`, true));
-  call = new Call(query(), {
+  const on = {
     queued: (position, length) => say(`All lines are busy. You are number ${position} of ${length} in the queue.`),
     ready: (settings) => {
       tries = 0;
@@ -87,9 +95,14 @@ function connect() {
       say("Moshi listens. Say hello.");
     },
     audio: (bytes) => codec.decode(bytes),
+    stream: (stream) => sound.playStream(stream),
     word: (text) => showWord(text, sound.time - recording.began + (state?.buffered || 0)),
     end: (reason, again) => (again && tries < RETRIES ? reconnect(reason) : hangUp(reason, true)),
-  });
+  };
+  if (Codec) {
+    codec = new Codec((bytes) => call.send(bytes), (samples) => sound.play(samples), (error) => hangUp(`Opus: ${error.message}`, true));
+    call = new Chat(query(), on);
+  } else call = new Rtc(query(), sound.stream, on);
 }
 
 /* The server has forgotten the conversation; a new one begins. */
@@ -109,15 +122,15 @@ async function start() {
     Codec = await chooseCodec();
     recording = new Recording();
     $("captions").replaceChildren();
-    sound = await Sound.open(Codec.rate, {
+    sound = await Sound.open(Codec?.rate || 48000, {
       block: (block) => {
         voices.hear("you", block.reduce((sum, x) => sum + x * x, 0) / block.length);
-        if (!call?.live) return;
+        if (!call?.live || !codec) return;
         sent += 0.02;
         codec.encode(block);
       },
       player: (s) => {
-        state = s;
+        if (Codec) state = s;
         voices.hear("moshi", s.power);
       },
       tape: (samples) => recording.addSound(samples),

@@ -47,7 +47,7 @@ export class Sound {
     const source = this.context.createMediaStreamSource(this.stream);
     const microphone = node("microphone");
     const tape = node("tape", { numberOfInputs: 2 });
-    this.player = node("player", { numberOfInputs: 0, outputChannelCount: [1] });
+    this.player = node("player", { outputChannelCount: [1] });
 
     microphone.port.onmessage = ({ data }) => on.block(data);
     this.player.port.onmessage = ({ data }) => on.player(data);
@@ -57,6 +57,7 @@ export class Sound {
     source.connect(microphone).connect(this.context.destination);
     source.connect(tape, 0, 0);
     this.player.connect(tape, 0, 1);
+    this.tape = tape;
     tape.connect(this.context.destination);
     this.player.connect(this.context.destination);
   }
@@ -64,6 +65,19 @@ export class Sound {
   /* Samples of `rate`. */
   play(samples) {
     this.player.port.postMessage(samples, [samples.buffer]);
+  }
+
+  /* A stream of WebRTC comes through an element, which keeps to its time, and goes
+   * to the tape and the meter beside it. */
+  playStream(stream) {
+    this.element?.pause();
+    this.remote?.disconnect();
+    this.element = new Audio();
+    this.element.srcObject = stream;
+    this.element.play().catch(() => {});
+    this.remote = this.context.createMediaStreamSource(stream);
+    this.remote.connect(this.player);
+    this.remote.connect(this.tape, 0, 1);
   }
 
   setMuted(muted) {
@@ -76,6 +90,7 @@ export class Sound {
 
   close() {
     if (this.stream) this.stream.getTracks().forEach((track) => track.stop());
+    this.element?.pause();
     this.context.close();
   }
 }

@@ -164,9 +164,10 @@ class Player extends AudioWorkletProcessor {
     }
   }
 
-  process(_inputs, [[out]]) {
+  /* What comes in is played elsewhere; here it is only measured. */
+  process([[stream]], [[out]]) {
     if (this.playing) this.play(out);
-    this.power = Math.max(this.power, power(out));
+    this.power = Math.max(this.power, power(stream || out));
     if (++this.quanta % 16 === 0) {
       this.port.postMessage({
         buffered: this.buffered / sampleRate, spent: this.spent / sampleRate, gaps: this.gaps,
