@@ -324,14 +324,20 @@ run(const Options *o)
 }
 
 int
-moshi_check_kernels(int argc, char **argv)
+moshi_check_tier(const MoshiKernels *tier, int argc, char **argv)
 {
   Options o = {.seed = (uint64_t)time(NULL), .rounds = 200, .threads = 1};
   int status = 1;
 
   o.filters = calloc(argc + 1, sizeof *o.filters);
   if (o.filters && parse(&o, argc, argv))
-    status = run(&o);
+    status = tier ? check_tier(tier, &o) > 0 : run(&o);
   free(o.filters);
   return status;
+}
+
+int
+moshi_check_kernels(int argc, char **argv)
+{
+  return moshi_check_tier(NULL, argc, argv);
 }

@@ -9,12 +9,24 @@
 #ifndef MOSHI_KERNELS_CHECK_H
 #define MOSHI_KERNELS_CHECK_H
 
+#include "kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 int moshi_check_kernels(int argc, char **argv);
+/* The same check of a table of the caller's, without --tier and --bench. */
+int moshi_check_tier(const MoshiKernels *tier, int argc, char **argv);
 
 /* The machine's limits: bytes a second that so many threads read together from
  * memory, in GB, and their f32 multiply-adds, in GFLOP; 0 where they cannot be
  * measured. */
 double moshi_check_read_gb_s(int threads);
 double moshi_check_gflop_s(int threads);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

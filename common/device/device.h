@@ -15,6 +15,10 @@
 #include "../../kernels/kernels.h"
 #include "../moshi.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct MoshiDevice MoshiDevice;
 
 /* A weight matrix [m.rows][m.cols] as the device holds it. */
@@ -230,5 +234,9 @@ moshi_device_close(MoshiDevice *d)
   if (d)
     d->ops->close(d);
 }
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -258,7 +258,7 @@ attend_split(
     const Query &a, float *shared, int begin, int n, int split, bool alone, float *out)
 {
   const int pitch = (a.d + 3) / 4 * 4;
-  float *q = shared, *scores = q + pitch, *parts = scores + split;
+  float *q = shared, *scores = q + pitch, *parts = scores + (split + 3) / 4 * 4;
   float most = -INFINITY, total = 0;
 
   for (int i = threadIdx.x; i < pitch; i += THREADS)
@@ -291,7 +291,7 @@ attend_split(
 size_t
 shared_bytes(int d, int split)
 {
-  return ((size_t)(d + 3) / 4 * 4 * (1 + WARPS) + split) * sizeof(float);
+  return ((size_t)(d + 3) / 4 * 4 * (1 + WARPS) + (split + 3) / 4 * 4) * sizeof(float);
 }
 
 __device__ __forceinline__ int
