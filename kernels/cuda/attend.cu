@@ -1,8 +1,9 @@
-/* Attention over the rings of keys and values. One kernel turns the call's keys and
- * writes keys and values; then every query is cut into splits of some hundred keys,
- * so that one stream with a long past keeps all of the card busy, and a last kernel
- * puts the splits together. A split's keys are counted from the query's first, so the
- * order of summation depends on the stream's own position alone.
+/* Attention over the rings of keys and values. The call's keys are turned, and keys and
+ * values written: of several steps by a kernel of its own, as every query may look at
+ * all of them; of one step by the block that needs them. Every query is cut into splits
+ * of some hundred keys, so that one stream with a long past keeps all of the card busy,
+ * and a last kernel puts the splits together. A split's keys are counted from the
+ * query's first, so the order of summation depends on the stream's own position alone.
  *
  * Grids cover the whole context: positions are read on the device, and blocks beyond
  * a stream's keys leave at once. A recorded step serves all positions. */
@@ -124,16 +125,11 @@ keep(int kv, char *row, float *scale, const float (&x)[MAX_LANES], int d)
   }
 }
 
-/* One warp a row of keys or values: [item·steps + step][keys, values][head] */
-__global__ void
-__launch_bounds__(THREADS) keep_kernel(MoshiCudaAttend a)
+/* The key (or value) of a row of the call and one of its heads, by one warp. */
+__device__ __forceinline__ void
+keep_row(const MoshiCudaAttend &a, int at, int head, bool values)
 {
   const int lane = threadIdx.x % MOSHI_WARP, d = a.head_dim;
-  const int row = blockIdx.x * WARPS + threadIdx.x / MOSHI_WARP;
-  const int head = row % a.n_kv_heads, values = row / a.n_kv_heads % 2;
-  const int at = row / (2 * a.n_kv_heads);
-  if (at >= a.batch * a.steps)
-    return;
   const int item = at / a.steps, step = at % a.steps;
   const size_t width = (size_t)(a.n_heads + 2 * a.n_kv_heads) * d;
   const float *from =
@@ -148,6 +144,16 @@ __launch_bounds__(THREADS) keep_kernel(MoshiCudaAttend a)
     if (i * MOSHI_WARP + lane < d)
       x[i] = turned(from, turn, d, a.concat_pairs, i * MOSHI_WARP + lane);
   keep(a.kv, rows + entry * d * kv_size(a.kv), scales + entry, x, d);
+}
+
+/* Calls of several steps: warp [row of the call][keys, values][head] */
+__global__ void
+__launch_bounds__(THREADS) keep_kernel(MoshiCudaAttend a)
+{
+  const int row = blockIdx.x * WARPS + threadIdx.x / MOSHI_WARP;
+  const int at = row / (2 * a.n_kv_heads);
+  if (at < a.batch * a.steps)
+    keep_row(a, at, row % a.n_kv_heads, row / a.n_kv_heads % 2);
 }
 
 /* ---------------------------------------------------------------- queries */
@@ -322,6 +328,13 @@ __launch_bounds__(THREADS) attend_kernel(MoshiCudaAttend a)
   const int count = keys_of(a, item, row % a.steps, &first);
   if (begin >= count)
     return;
+  /* The one block that looks at the newest key writes it first. Queries that share a
+   * head of keys all write the same bytes. */
+  if (a.steps == 1 && count - begin <= split) {
+    if (threadIdx.x < 2 * MOSHI_WARP)
+      keep_row(a, row, kv_head, threadIdx.x >= MOSHI_WARP);
+    __syncthreads();
+  }
   float *key_scales, *value_scales;
   const char *keys = ring(a, item, kv_head, false, &key_scales);
   const char *values = ring(a, item, kv_head, true, &value_scales);
@@ -399,9 +412,10 @@ moshi_cuda_attend(const MoshiCudaAttend *a, cudaStream_t stream)
   };
   const int rows = a->batch * a->steps, splits = splits_of(a->context);
 
-  MOSHI_LAUNCH(keep_kernel,
-      dim3(moshi_pieces((int64_t)rows * 2 * a->n_kv_heads, WARPS)), dim3(THREADS), 0,
-      stream, *a);
+  if (a->steps > 1)
+    MOSHI_LAUNCH(keep_kernel,
+        dim3(moshi_pieces((int64_t)rows * 2 * a->n_kv_heads, WARPS)), dim3(THREADS), 0,
+        stream, *a);
   MOSHI_LAUNCH(kernels[a->kv][a->head_dim % 4 == 0], dim3(rows, a->n_heads, splits),
       dim3(THREADS), shared_bytes(a->head_dim, split_of(a->context)), stream, *a);
   if (splits > 1)
