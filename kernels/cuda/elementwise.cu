@@ -161,12 +161,12 @@ __launch_bounds__(BLOCK) quantize_kernel(MoshiCudaQuantize a)
     a.codes[blockIdx.x * a.code_stride] = code;
 }
 
-/* A thread an edit. */
+/* A thread an edit; those of no row (negative) only fill up. */
 __global__ void
 __launch_bounds__(BLOCK) edit_kernel(MoshiCudaEdit a)
 {
   const size_t i = element();
-  if (i >= (size_t)a.n)
+  if (i >= (size_t)a.n || a.edits[i].row < 0)
     return;
   const MoshiEdit e = a.edits[i];
   float *x = a.logits + (size_t)e.row * a.size + e.token;

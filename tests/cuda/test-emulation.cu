@@ -135,7 +135,8 @@ test_votes(cudaStream_t stream)
 static void
 test_cooperative(cudaStream_t stream)
 {
-  int *counts = on_device(std::vector<int>(3)), *totals = on_device(std::vector<int>(3));
+  int *counts = on_device(std::vector<int>(3)),
+      *totals = on_device(std::vector<int>(3));
   MOSHI_LAUNCH_COOPERATIVE(count_grid, 3, 64, 0, stream, counts, totals);
   OK(cudaGetLastError());
   OK(cudaStreamSynchronize(stream));

@@ -21,8 +21,9 @@ upload(Memory &m, const MoshiRows *w)
     memcpy(scales.data(), w->scales, l.scales_bytes);
   char *memory = static_cast<char *>(m.bytes(l.bytes));
   MUST(cudaMemcpy(memory, numbers.data(), numbers.size(), cudaMemcpyHostToDevice));
-  MUST(cudaMemcpy(
-      memory + l.scales, scales.data(), scales.size(), cudaMemcpyHostToDevice));
+  if (l.scales_bytes)
+    MUST(cudaMemcpy(
+        memory + l.scales, scales.data(), scales.size(), cudaMemcpyHostToDevice));
   if (l.biases_bytes)
     MUST(cudaMemcpy(
         memory + l.biases, w->biases, l.biases_bytes, cudaMemcpyHostToDevice));

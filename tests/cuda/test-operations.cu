@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "../../common/device/cpu.h"
+#include "../../kernels/cuda/bench.cuh"
 #include "../../kernels/cuda/kernels.cuh"
 #include "../../kernels/cuda/layout.cuh"
 #include "memory.cuh"
@@ -482,15 +483,39 @@ test_small(void)
   }
   {
     Memory own;
-    const std::vector<MoshiEdit> edits = {{0, 3, 1.3f, 0}, {2, 300, 1, 2.5f}};
+    const std::vector<MoshiEdit> edits = {
+        {0, 3, 1.3f, 0}, {2, 300, 1, 2.5f}, {-1, 0, 0, 0}};
     want = y = floats(n * dim);
-    cpu->ops->edit(cpu, want.data(), dim, edits.data(), edits.size());
-    MoshiCudaEdit a = {
-        own.back(y.data(), y.size()), own.in(edits.data(), edits.size()), 2, dim};
+    cpu->ops->edit(cpu, want.data(), dim, edits.data(), 2);
+    MoshiCudaEdit a = {own.back(y.data(), y.size()), own.in(edits.data(), 3), 3, dim};
     moshi_cuda_edit(&a, nullptr);
     own.finish();
     assert_same(y, want);
   }
+}
+
+/* ------------------------------------------------------------------- bench */
+
+static void
+count_report(void *ctx, const MoshiCudaTimed *timed)
+{
+  g_assert_cmpfloat(timed->bytes, >, 0);
+  g_assert_cmpfloat(timed->seconds, >=, 0);
+  ++*(int *)ctx;
+}
+
+/* It runs, with every type and batch; its figures mean nothing here. */
+static void
+test_bench(void)
+{
+  MoshiCudaBench bench = {128, 1 << 22, 1, 0};
+  int reports = 0;
+  g_assert_cmpint(moshi_cuda_bench(&bench, count_report, &reports), ==, cudaSuccess);
+  g_assert_cmpint(reports, ==, 4 * MOSHI_N_TYPES * 5 + MOSHI_N_KVS);
+  g_assert_cmpfloat(bench.copy_gb_s, >, 0);
+  bench.memory = 1000;
+  g_assert_cmpint(
+      moshi_cuda_bench(&bench, count_report, &reports), ==, cudaErrorMemoryAllocation);
 }
 
 int
@@ -509,6 +534,7 @@ main(int argc, char **argv)
   g_test_add_func("/cuda/embed", test_embed);
   g_test_add_func("/cuda/quantize", test_quantize);
   g_test_add_func("/cuda/small", test_small);
+  g_test_add_func("/cuda/bench", test_bench);
   const int status = g_test_run();
   moshi_device_close(cpu);
   return status;
