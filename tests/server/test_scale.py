@@ -1,5 +1,5 @@
-"""test_scale.py SERVER SOURCE WORK: two servers behind HAProxy, with the configuration of examples/scale; one is killed,
-one drained. Prints TAP."""
+"""test_scale.py: two servers behind HAProxy, with the configuration of examples/scale; one is killed,
+one drained; see harness.py."""
 
 import os
 import shutil
@@ -10,7 +10,8 @@ import sys
 import time
 
 import wire
-from test_server import SOURCE, WORK, Server, begin, expect, listen, usual_messages
+from callers import begin, expect, listen, usual_messages
+from harness import SOURCE, WORK, Server, run_tests, skip_all
 from wire import AUDIO, Caller, Closed
 
 
@@ -100,23 +101,6 @@ def test_haproxy():
                 server.process.kill()
 
 
-def main():
-    if not shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin"):
-        print("1..0 # SKIP there is no haproxy")
-        return False
-    os.environ["PATH"] += ":/usr/sbin"
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
-    print("1..1")
-    try:
-        test_haproxy()
-    except Exception as e:                              # every kind is a failure
-        import traceback
-        print("not ok 1 haproxy\n# " + "".join(traceback.format_exception(e)).replace("\n", "\n# "))
-        return True
-    print("ok 1 haproxy")
-    return False
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    os.environ["PATH"] += ":/usr/sbin"
+    sys.exit(run_tests(globals()) if shutil.which("haproxy") else skip_all("there is no haproxy"))
