@@ -193,6 +193,7 @@ moshi_session_step(MoshiSession *s, const int32_t *user, const uint8_t *run,
     return status;
   int n = list_slots(s, run);
   if (n > 0) {
+    moshi_device_begin(d);
     embed_input(s, n, gather_input(s, user, n));
     plan_draws(s, n);
     moshi_transformer_step(

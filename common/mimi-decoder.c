@@ -210,7 +210,7 @@ mimi_decoder_reset(MimiDecoder *s, const uint8_t *slots)
 
 /* Checks everything before anything changes. */
 static int
-upload_codes(MimiDecoder *s, const uint16_t *codes, int k, MoshiError *error)
+take_codes(MimiDecoder *s, const uint16_t *codes, int k, MoshiError *error)
 {
   const MimiConfig *c = &s->w->config;
   int n = s->stream.active.n;
@@ -227,8 +227,6 @@ upload_codes(MimiDecoder *s, const uint16_t *codes, int k, MoshiError *error)
             code, j, s->stream.slots[i], c->bins);
       s->host_codes[(size_t)i * k + j] = code;
     }
-  s->stream.d->ops->upload(
-      s->stream.d, s->codes, s->host_codes, (size_t)n * k * sizeof *s->host_codes);
   return 0;
 }
 
@@ -293,14 +291,18 @@ mimi_decoder_step(MimiDecoder *s, const uint16_t *codes, int codebooks,
 {
   const MimiDecoderWeights *w = s->w;
   int n = mimi_stream_select(&s->stream, run);
-  int status = upload_codes(s, codes, codebooks, error);
+  int status = take_codes(s, codes, codebooks, error);
   if (status || n == 0)
     return status;
+  MoshiDevice *d = s->stream.d;
+  moshi_device_begin(d);
+  d->ops->upload(
+      d, s->codes, s->host_codes, (size_t)n * codebooks * sizeof *s->host_codes);
   dequantize(s, codebooks);
   float *x = mimi_seanet_input(&s->seanet);
   upsample(s, x);
-  moshi_transformer_step(&w->transformer, &s->transformer, s->stream.d, x,
-      w->config.steps, s->stream.slots, n, 0);
-  mimi_seanet_step(&w->seanet, &s->seanet, s->stream.d, &s->stream.active);
+  moshi_transformer_step(
+      &w->transformer, &s->transformer, d, x, w->config.steps, s->stream.slots, n, 0);
+  mimi_seanet_step(&w->seanet, &s->seanet, d, &s->stream.active);
   return download_pcm(s, pcm, error);
 }

@@ -292,6 +292,7 @@ mimi_encoder_step(MimiEncoder *e, const float *pcm, const uint8_t *run, uint16_t
   int n = mimi_stream_select(&e->stream, run);
   if (n == 0)
     return 0;
+  moshi_device_begin(d);
   upload_pcm(e, pcm);
   mimi_seanet_step(&w->seanet, &e->seanet, d, &e->stream.active);
   float *x = mimi_seanet_output(&e->seanet, &w->seanet);

@@ -31,6 +31,7 @@ typedef struct {
 /* A codebook [entries][dim] of residual quantization. */
 typedef struct {
   MoshiMatrix rows; /* row-major f32 */
+  void *owned;      /* the host's rows, where the device keeps those */
   /* Of an encoder's: */
   MoshiMatrix search; /* the rows, packed as BF16 */
   float *half_norms;  /* [entries], |row|²/2 */
@@ -156,14 +157,20 @@ typedef struct {
 } MoshiEdit;
 
 typedef struct {
-  const char *name; /* "cpu" */
+  const char *name; /* "cpu", "cuda" */
   void (*close)(MoshiDevice *d);
 
+  /* What alloc could give, all in all; NULL where the system promises more than it
+   * has. */
+  uint64_t (*available)(MoshiDevice *d);
   /* Zeroed memory; NULL when there is none. */
   void *(*alloc)(MoshiDevice *d, size_t bytes);
   void (*free)(MoshiDevice *d, void *p);
   void (*upload)(MoshiDevice *d, void *dst, const void *host, size_t bytes);
   void (*download)(MoshiDevice *d, void *host, const void *src, size_t bytes);
+  /* From begin() to sync() the operations are one frame: the device is the calling
+   * thread's, and may keep them back until a result is asked for. May be NULL. */
+  void (*begin)(MoshiDevice *d);
   int (*sync)(MoshiDevice *d, MoshiError *error);
 
   /* Weights. rows_matrix may keep the host's pointers (the caller keeps the file
@@ -222,10 +229,19 @@ struct MoshiDevice {
   char description[96];
 };
 
+static inline void
+moshi_device_begin(MoshiDevice *d)
+{
+  if (d->ops->begin)
+    d->ops->begin(d);
+}
+
 /* Opens the CPU with a pool of `threads` (0: the machine's cores). Devices of
  * equal thread count share a pool. */
 MoshiDevice *moshi_device_cpu(int threads, MoshiError *error);
-/* "auto", "cpu", "cuda", "cuda:N". */
+/* A CUDA card, by the module with its back end (cuda.c). */
+MoshiDevice *moshi_device_cuda(int index, MoshiError *error);
+/* "auto" (a card where there is one, else the CPU), "cpu", "cuda", "cuda:N". */
 MoshiDevice *moshi_device_open(const char *name, int threads, MoshiError *error);
 
 static inline void

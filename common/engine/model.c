@@ -179,12 +179,14 @@ convert_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
   return part->checkpoint ? 0 : error->status;
 }
 
-/* Codecs are copied as they are loaded. What a language model multiplies with stays
- * mapped, and is read here; the walk itself takes no time. */
+/* Codecs are copied as they are loaded, and all that goes to a card. What a language
+ * model multiplies with on the CPU stays mapped, and is read here; the walk itself takes
+ * no time. */
 static int
 walk_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
 {
-  bool mapped = part->kind == PART_LM && !m->invention.source;
+  bool mapped = part->kind == PART_LM && !m->invention.source &&
+                !part->device->ops->available;
   MoshiLoader l = make_loader(m, part->kind, error);
   if (part->checkpoint != m->checkpoint[part->kind]) {
     l.checkpoint = part->checkpoint;
@@ -200,6 +202,23 @@ walk_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
              : moshi_prefault(part->checkpoint, m->threads, on_progress, p, error);
 }
 
+/* Refuses weights that would not fit where they are to be. */
+static int
+check_memory(const MoshiModel *m, PartKind kind, MoshiError *error)
+{
+  const char *path = moshi_checkpoint_path(m->checkpoint[kind]);
+  MoshiDevice *d = m->device;
+  if (!d->ops->available)
+    return moshi_memory_check(m->bytes[kind], path, error);
+  const uint64_t available = d->ops->available(d);
+  if (m->bytes[kind] <= available)
+    return 0;
+  return moshi_fail(error, MOSHI_ERROR_MEMORY,
+      "%s: its weights need %.1f GB and %s has %.1f GB free; use a smaller or quantised "
+      "model, or another device",
+      path, m->bytes[kind] / 1e9, d->description, available / 1e9);
+}
+
 static int
 load_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
 {
@@ -208,8 +227,7 @@ load_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
   p->phase = 1;
   int status = moshi_checkpoint_verify(source, error);
   if (!status)
-    status =
-        moshi_memory_check(m->bytes[part->kind], moshi_checkpoint_path(source), error);
+    status = check_memory(m, part->kind, error);
   if (!status)
     status = convert_part(m, part, p, error);
   if (status)
@@ -412,6 +430,30 @@ choose_mimi_type(MoshiModel *m, const char *name, MoshiError *error)
   return 0;
 }
 
+/* "auto" becomes what it found, and the CPU where the weights are too many for the
+ * card. */
+static int
+settle_device(MoshiModel *m, MoshiError *error)
+{
+  const MoshiDeviceOps *ops = m->device->ops;
+  uint64_t bytes = 0;
+  if (strcmp(m->device_name, "auto"))
+    return 0;
+  for (PartKind kind = 0; kind < N_PARTS; kind++)
+    bytes += m->bytes[kind];
+  bool fits = !ops->available || bytes <= ops->available(m->device);
+  if (!fits) {
+    moshi_log(MOSHI_LOG_INFO,
+        "computing on the CPU: the weights need %.1f GB, more than is free on %s",
+        bytes / 1e9, m->device->description);
+    moshi_device_close(m->device);
+    m->device = moshi_device_open("cpu", m->threads, error);
+  }
+  g_free(m->device_name);
+  m->device_name = g_strdup(fits && ops->available ? "cuda:0" : "cpu");
+  return m->device ? 0 : error->status;
+}
+
 static int
 open_model(MoshiModel *m, const MoshiModelOptions *options, MoshiError *error)
 {
@@ -437,6 +479,8 @@ open_model(MoshiModel *m, const MoshiModelOptions *options, MoshiError *error)
     status = open_mimi(m, error);
   if (!status && wants(m, PART_LM))
     status = open_lm(m, error);
+  if (!status)
+    status = settle_device(m, error);
   if (status)
     return status;
   m->info.path = m->files.root;

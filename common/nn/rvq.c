@@ -62,17 +62,13 @@ row_weights(const void *ctx, int row, int col, int count, float *to)
   memcpy(to, r->rows + (size_t)row * r->q_dim + col, count * sizeof *to);
 }
 
+/* Where the device does not keep the host's rows, they are not needed longer. */
 static bool
-upload_rows(MoshiCodebook *b, MoshiDevice *d, const float *rows, int bins, int q_dim)
+keep_rows(MoshiCodebook *b, MoshiDevice *d, float *rows, int bins, int q_dim)
 {
-  size_t bytes = (size_t)bins * q_dim * sizeof(float);
-  void *data = d->ops->alloc(d, bytes);
-  if (!data)
-    return false;
-  d->ops->upload(d, data, rows, bytes);
-  b->rows.m =
-      (MoshiRows){.type = MOSHI_TYPE_F32, .rows = bins, .cols = q_dim, .data = data};
-  return true;
+  const MoshiRows m = {
+      .type = MOSHI_TYPE_F32, .rows = bins, .cols = q_dim, .data = rows};
+  return d->ops->rows_matrix(d, &b->rows, &m) == 0;
 }
 
 /* Of a row: |row|²/2, and the bound of MoshiCodebook.errors: what rounding to bf16
@@ -126,10 +122,13 @@ load_level(MoshiRvq *r, MoshiLoader *l, const char *prefix, int level)
     return;
   float *rows = make_rows(sum, usage, r->bins, r->q_dim);
   MoshiCodebook *book = &r->levels[level];
-  if (!rows || !upload_rows(book, l->device, rows, r->bins, r->q_dim) ||
+  if (!rows || !keep_rows(book, l->device, rows, r->bins, r->q_dim) ||
       (r->encoder && !upload_search(book, l->device, rows, r->bins, r->q_dim)))
     moshi_load_no_memory(l, name);
-  g_free(rows);
+  if (book->rows.m.data == rows)
+    book->owned = rows;
+  else
+    g_free(rows);
 }
 
 int
@@ -151,7 +150,9 @@ moshi_rvq_free(MoshiRvq *r, MoshiDevice *d)
     MoshiCodebook *b = &r->levels[i];
     if (b->search.m.data)
       d->ops->free_matrix(d, &b->search);
-    d->ops->free(d, (void *)b->rows.m.data);
+    if (b->rows.m.data)
+      d->ops->free_matrix(d, &b->rows);
+    g_free(b->owned);
     d->ops->free(d, b->half_norms);
     d->ops->free(d, b->errors);
   }
