@@ -148,6 +148,7 @@ typedef struct {
   int n, size;
 } MoshiCudaSoftmax;
 
+/* Edits of a row below 0 are none. */
 typedef struct {
   float *logits;
   const MoshiEdit *edits;

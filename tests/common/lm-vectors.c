@@ -2,6 +2,7 @@
 #include "lm-vectors.h"
 
 #include <glib/gstdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -91,6 +92,13 @@ read_floats(const MoshiCheckpoint *file, const char *name, int64_t dims[])
   return out;
 }
 
+const char *
+test_device(void)
+{
+  const char *device = g_getenv("MOSHI_TEST_DEVICE");
+  return device ? device : "cpu";
+}
+
 MoshiModel *
 open_test_model(const char *name, int threads)
 {
@@ -98,7 +106,7 @@ open_test_model(const char *name, int threads)
   char *path = g_canonicalize_filename(name, g_getenv("MOSHI_TEST_VECTORS"));
   MoshiModelOptions options = {.model = path,
       .parts = MOSHI_PART_LM | MOSHI_PART_TEXT,
-      .device = "cpu",
+      .device = test_device(),
       .threads = threads};
   MoshiModel *model = moshi_model_open(&options, &error);
   if (!model || moshi_model_load(model, NULL, NULL, &error))
@@ -190,13 +198,15 @@ open_lm_vector(const LmCase *c, int threads)
   int64_t dims[MOSHI_MAX_DIMS] = {0};
   v->user = read_ints(v->file, "user", dims);
   v->steps = dims[0];
+  if (g_getenv("MOSHI_TEST_STEPS"))
+    v->steps = MIN(v->steps, atoi(g_getenv("MOSHI_TEST_STEPS")));
   v->n_user = dims[1];
   v->out = read_ints(v->file, "out", dims);
   v->n_own = dims[1] - 1;
   v->text = read_ints(v->file, "text", NULL);
   v->audio = read_ints(v->file, "audio", NULL);
   v->text_logits = read_floats(v->file, "text_logits", dims);
-  v->logit_steps = dims[0];
+  v->logit_steps = MIN(dims[0], v->steps);
   v->audio_logits = read_floats(v->file, "audio_logits", NULL);
   v->hidden = read_floats(v->file, "hidden", NULL);
   v->extra_heads = read_floats(v->file, "extra_heads", NULL);

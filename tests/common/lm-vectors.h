@@ -36,6 +36,9 @@ typedef struct {
   bool integers;
 } LmVector;
 
+/* Of all these models: MOSHI_TEST_DEVICE, or "cpu". MOSHI_TEST_STEPS cuts the vectors
+ * short, where each step takes long. */
+const char *test_device(void);
 /* A model of the vectors' directory, or at an absolute path, loaded. */
 MoshiModel *open_test_model(const char *name, int threads);
 /* A temporary directory with the checkpoint's files and `old` replaced by `new` in

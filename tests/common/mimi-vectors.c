@@ -118,7 +118,7 @@ open_mimi_model(const char *name, int threads)
   char *path = g_canonicalize_filename(name, g_getenv("MOSHI_TEST_VECTORS"));
   MoshiModelOptions options = {.model = path,
       .parts = MOSHI_PART_ENCODER | MOSHI_PART_DECODER,
-      .device = "cpu",
+      .device = g_getenv("MOSHI_TEST_DEVICE") ? g_getenv("MOSHI_TEST_DEVICE") : "cpu",
       .threads = threads};
   MoshiModel *model = moshi_model_open(&options, &error);
   if (!model || moshi_model_load(model, NULL, NULL, &error))

@@ -102,7 +102,8 @@ test_decode(const void *data)
 static void
 add(const char *model, const char *vector)
 {
-  for (int threads = 1; threads <= 2; threads++) {
+  const int most = g_getenv("MOSHI_TEST_DEVICE") ? 1 : 2; /* threads are the CPU's */
+  for (int threads = 1; threads <= most; threads++) {
     Case *c = g_new(Case, 1);
     *c = (Case){model, vector, threads};
     char name[512];

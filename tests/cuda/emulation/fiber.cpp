@@ -1,6 +1,7 @@
 /* Stacks and the switch between them: what a call preserves, pushed and popped. */
 #include "fiber.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <cstdint>
@@ -96,6 +97,22 @@ static void *scheduler_sp;
 static void *scheduler_fake;
 static const void *scheduler_stack;
 static size_t scheduler_size;
+
+/* The stack of the thread that runs the scheduler. */
+static void
+find_scheduler_stack()
+{
+  static thread_local void *stack;
+  static thread_local size_t size;
+  if (!stack) {
+    pthread_attr_t attributes;
+    pthread_getattr_np(pthread_self(), &attributes);
+    pthread_attr_getstack(&attributes, &stack, &size);
+    pthread_attr_destroy(&attributes);
+  }
+  scheduler_stack = stack;
+  scheduler_size = size;
+}
 #endif
 
 void
@@ -114,7 +131,9 @@ fiber_start(Fiber *f, void (*entry)())
   /* The last fiber's frames never returned. */
   __asan_unpoison_memory_region(f->stack, stack_size);
 #endif
-  void **top = reinterpret_cast<void **>(f->stack + stack_size);
+  /* Stacks lie in steps of a power of two; their tops must not share a cache's set. */
+  const size_t colour = reinterpret_cast<uintptr_t>(f->stack) / stack_size % 61 * 64;
+  void **top = reinterpret_cast<void **>(f->stack + stack_size - colour);
   void **frame = top - SAVED_WORDS;
   memset(frame, 0, SAVED_WORDS * sizeof *frame);
   frame[ENTRY_WORD] = reinterpret_cast<void *>(entry);
@@ -126,6 +145,7 @@ void
 fiber_resume(Fiber *f)
 {
 #ifdef WITH_ASAN
+  find_scheduler_stack();
   __sanitizer_start_switch_fiber(&scheduler_fake, f->stack, stack_size);
 #endif
   emulation_switch(&scheduler_sp, f->sp);
@@ -138,7 +158,19 @@ void
 fiber_entered()
 {
 #ifdef WITH_ASAN
-  __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_size);
+  __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
+#endif
+}
+
+void
+fiber_switch(Fiber *from, Fiber *to)
+{
+#ifdef WITH_ASAN
+  __sanitizer_start_switch_fiber(&from->fake, to->stack, stack_size);
+#endif
+  emulation_switch(&from->sp, to->sp);
+#ifdef WITH_ASAN
+  __sanitizer_finish_switch_fiber(from->fake, nullptr, nullptr);
 #endif
 }
 
@@ -151,7 +183,7 @@ fiber_leave(Fiber *f, [[maybe_unused]] bool done)
 #endif
   emulation_switch(&f->sp, scheduler_sp);
 #ifdef WITH_ASAN
-  __sanitizer_finish_switch_fiber(f->fake, &scheduler_stack, &scheduler_size);
+  __sanitizer_finish_switch_fiber(f->fake, nullptr, nullptr);
 #endif
 }
 

@@ -18,6 +18,8 @@ constexpr size_t stack_size = 128 * 1024;
 void fiber_start(Fiber *f, void (*entry)());
 /* From the scheduler into f, until it goes back. */
 void fiber_resume(Fiber *f);
+/* From one fiber to another. */
+void fiber_switch(Fiber *from, Fiber *to);
 /* From f back into the scheduler; for good when it is done. */
 void fiber_leave(Fiber *f, bool done);
 /* First thing that a fiber does. */

@@ -21,8 +21,13 @@ struct Meeting {
   unsigned char values[32][16];
 };
 
+struct Thread;
+
 struct Warp {
   unsigned alive = 0;
+  unsigned running = 0; /* by the threads' rank in the shuffled order */
+  Thread *by_rank[32];
+  unsigned met = 0; /* which of the meetings somebody is in */
   Meeting meetings[16];
 };
 
@@ -31,7 +36,7 @@ struct BlockRun;
 struct Thread {
   Fiber fiber = {};
   uint3 index;
-  unsigned lane, warp;
+  unsigned lane, warp, rank;
   State state;
   Meeting *meeting; /* that it is in, or whose values it may still read */
   BlockRun *run;
@@ -46,9 +51,9 @@ struct BlockRun {
   std::map<const void *, void *> shared; /* arrays by their declaration */
   void *dynamic = nullptr;
 
-  void begin(const Launch &l, unsigned x, unsigned y, unsigned z);
+  void begin(const Launch &l, const unsigned ranks[32], dim3 index);
   void end();
-  bool round(const std::vector<unsigned> &order);
+  bool round(uint32_t seed);
 };
 
 Thread *self;
@@ -69,11 +74,34 @@ die(const char *what)
 }
 
 static void
+set_running(Thread *t)
+{
+  t->state = RUNNING;
+  t->run->warps[t->warp].running |= 1u << t->rank;
+}
+
+/* The next after a rank in turn; there is one. */
+static Thread *
+next_running(const Warp &w, unsigned rank)
+{
+  const unsigned later = rank < 31 ? w.running & ~0u << (rank + 1) : 0;
+  return w.by_rank[__builtin_ctz(later ? later : w.running)];
+}
+
+/* A warp goes on by itself as long as one of its threads can. */
+static void
 wait_as(State state)
 {
   Thread *me = self;
+  Warp &w = me->run->warps[me->warp];
   me->state = state;
-  fiber_leave(&me->fiber, false);
+  w.running &= ~(1u << me->rank);
+  if (!w.running) {
+    fiber_leave(&me->fiber, false);
+    return;
+  }
+  self = next_running(w, me->rank);
+  fiber_switch(&me->fiber, &self->fiber);
 }
 
 /* --------------------------------------------------------------- meetings */
@@ -86,8 +114,11 @@ leave_meeting(Thread *t)
   if (!m)
     return;
   m->unread &= ~(1u << t->lane);
-  if (!m->unread)
-    m->arrived = m->mask = 0, m->complete = false;
+  if (m->unread)
+    return;
+  Warp &w = t->run->warps[t->warp];
+  m->arrived = 0;
+  w.met &= ~(1u << (m - w.meetings));
 }
 
 /* Threads that have ended are not waited for. */
@@ -106,7 +137,7 @@ try_complete(BlockRun *run, unsigned warp, Meeting *m)
     }
     Thread &t = run->threads[warp * 32 + lane];
     if (t.state == IN_WARP)
-      t.state = RUNNING;
+      set_running(&t);
   }
   return true;
 }
@@ -114,16 +145,17 @@ try_complete(BlockRun *run, unsigned warp, Meeting *m)
 static Meeting *
 find_meeting(Warp &w, unsigned mask)
 {
-  Meeting *free = nullptr;
-  for (Meeting &m : w.meetings) {
-    if (m.arrived && !m.complete && m.mask == mask)
+  for (unsigned met = w.met; met; met &= met - 1) {
+    Meeting &m = w.meetings[__builtin_ctz(met)];
+    if (!m.complete && m.mask == mask)
       return &m;
-    if (!m.arrived && !free)
-      free = &m;
   }
-  if (!free)
+  const int free = __builtin_ctz(~w.met);
+  if (free >= 16)
     die("too many masks in one warp");
-  return free;
+  w.met |= 1u << free;
+  w.meetings[free].complete = false;
+  return &w.meetings[free];
 }
 
 const unsigned char *
@@ -158,7 +190,7 @@ release(BlockRun *run, State state)
 {
   for (unsigned i = 0; i < run->size; i++)
     if (run->threads[i].state == state)
-      run->threads[i].state = RUNNING;
+      set_running(&run->threads[i]);
 }
 
 static bool
@@ -239,22 +271,23 @@ thread_entry()
   Thread *me = self;
   current->body();
   me->state = DONE;
+  me->run->warps[me->warp].running &= ~(1u << me->rank);
   fiber_leave(&me->fiber, true);
 }
 
 void
-BlockRun::begin(const Launch &l, unsigned x, unsigned y, unsigned z)
+BlockRun::begin(const Launch &l, const unsigned ranks[32], dim3 index)
 {
   const unsigned n = l.block.x * l.block.y * l.block.z;
   launch = &l;
-  block = {dim3(x, y, z), l.block, l.grid};
+  block = {index, l.block, l.grid};
   if (threads.size() < n)
     threads.resize(n);
   warps.resize((n + 31) / 32);
   for (Warp &w : warps) {
-    w.alive = 0;
+    w.alive = w.met = w.running = 0;
     for (Meeting &m : w.meetings)
-      m.arrived = m.mask = m.unread = 0, m.complete = false;
+      m.arrived = 0;
   }
   size = alive = n;
   waiting = 0;
@@ -263,10 +296,12 @@ BlockRun::begin(const Launch &l, unsigned x, unsigned y, unsigned z)
     t.index = {i % l.block.x, i / l.block.x % l.block.y, i / l.block.x / l.block.y};
     t.lane = i % 32;
     t.warp = i / 32;
-    t.state = RUNNING;
+    t.rank = ranks[i % 32];
     t.meeting = nullptr;
     t.run = this;
     warps[i / 32].alive |= 1u << i % 32;
+    warps[i / 32].by_rank[t.rank] = &t;
+    set_running(&t);
     fiber_start(&t.fiber, thread_entry);
   }
 }
@@ -288,44 +323,43 @@ thread_done(BlockRun *run, Thread *t)
   run->alive--;
   grid_alive--;
   run->warps[t->warp].alive &= ~(1u << t->lane);
-  for (Meeting &m : run->warps[t->warp].meetings)
-    try_complete(run, t->warp, &m);
+  for (unsigned met = run->warps[t->warp].met; met; met &= met - 1)
+    try_complete(run, t->warp, &run->warps[t->warp].meetings[__builtin_ctz(met)]);
   try_release_block(run);
   try_release_grid();
 }
 
+/* Every warp as far as it gets. */
 bool
-BlockRun::round(const std::vector<unsigned> &order)
+BlockRun::round(uint32_t seed)
 {
   bool progress = false;
-  for (unsigned i : order) {
-    Thread &t = threads[i];
-    if (t.state != RUNNING)
-      continue;
-    progress = true;
-    self = &t;
-    fiber_resume(&t.fiber);
-    if (t.state == DONE)
-      thread_done(this, &t);
+  for (size_t i = 0; i < warps.size(); i++) {
+    Warp &w = warps[seed % 2 ? warps.size() - 1 - i : i];
+    while (w.running) {
+      progress = true;
+      self = next_running(w, 31);
+      fiber_resume(&self->fiber);
+      if (self->state == DONE)
+        thread_done(this, self);
+    }
   }
   return progress;
 }
 
-static std::vector<unsigned>
-shuffled(unsigned n, uint32_t seed)
+static void
+shuffle(unsigned ranks[32], uint32_t seed)
 {
-  std::vector<unsigned> order(n);
-  for (unsigned i = 0; i < n; i++)
-    order[i] = i;
-  for (unsigned i = n; seed && i > 1; i--) {
+  for (unsigned i = 0; i < 32; i++)
+    ranks[i] = i;
+  for (unsigned i = 32; seed && i > 1; i--) {
     seed = seed * 1664525u + 1013904223u;
-    std::swap(order[i - 1], order[uint64_t(seed) * i >> 32]);
+    std::swap(ranks[i - 1], ranks[uint64_t(seed) * i >> 32]);
   }
-  return order;
 }
 
 static void
-run_together(size_t n, const std::vector<unsigned> &order)
+run_together(size_t n, uint32_t seed)
 {
   grid_alive = 0;
   grid_waiting = 0;
@@ -334,7 +368,7 @@ run_together(size_t n, const std::vector<unsigned> &order)
   while (grid_alive) {
     bool progress = false;
     for (size_t i = 0; i < n; i++)
-      progress |= runs[i]->round(order);
+      progress |= runs[i]->round(seed);
     if (!progress)
       die("a barrier or a warp function is not reached by all of its threads");
   }
@@ -345,20 +379,20 @@ run_together(size_t n, const std::vector<unsigned> &order)
 void
 run_grid(const Launch &l, uint32_t seed)
 {
-  const unsigned n = l.block.x * l.block.y * l.block.z;
-  const std::vector<unsigned> order = shuffled(n, seed);
   const size_t blocks = size_t(l.grid.x) * l.grid.y * l.grid.z;
   const size_t together = l.cooperative ? blocks : 1;
   current = &l;
   while (runs.size() < together)
     runs.push_back(std::make_unique<BlockRun>());
+  unsigned ranks[32];
+  shuffle(ranks, seed);
   size_t filled = 0;
   for (unsigned z = 0; z < l.grid.z; z++)
     for (unsigned y = 0; y < l.grid.y; y++)
       for (unsigned x = 0; x < l.grid.x; x++) {
-        runs[filled++]->begin(l, x, y, z);
+        runs[filled++]->begin(l, ranks, dim3(x, y, z));
         if (filled == together) {
-          run_together(filled, order);
+          run_together(filled, seed);
           filled = 0;
         }
       }
