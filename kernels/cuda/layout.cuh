@@ -156,14 +156,14 @@ moshi_scale_at(int type, const void *p, size_t i)
 /* Q4_K: the 6-bit scale and minimum of 32 columns, number j of the block, times the
  * block's. header: d, dmin, then the twelve bytes of reference.c. */
 __device__ __forceinline__ void
-moshi_q4_k_scales(const uint8_t *header, int j, float *scale, float *min)
+moshi_q4_k_scales(uint4 header, int j, float *scale, float *min)
 {
-  const uint8_t *s = header + 4;
-  const uint32_t d = header[0] | header[1] << 8, dmin = header[2] | header[3] << 8;
-  const int q = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | (s[j - 4] >> 6) << 4;
-  const int m = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | (s[j] >> 6) << 4;
-  *scale = moshi_mul(moshi_half_float(d), (float)q);
-  *min = moshi_mul(moshi_half_float(dmin), (float)m);
+  const int shift = j % 4 * 8;
+  const uint32_t a = header.y >> shift, b = header.z >> shift, c = header.w >> shift;
+  const uint32_t q = j < 4 ? a & 63 : (c & 15) | (a >> 2 & 48);
+  const uint32_t m = j < 4 ? b & 63 : (c >> 4 & 15) | (b >> 2 & 48);
+  *scale = moshi_mul(moshi_half_float(header.x & 0xffff), (float)q);
+  *min = moshi_mul(moshi_half_float(header.x >> 16), (float)m);
 }
 
 /* W[row][col] with the very bits of reference.c's widen. */
@@ -188,7 +188,7 @@ moshi_weight_at(const MoshiRows &w, int row, int col)
     const uint8_t *block = data + col / 256 * 144;
     const int j = col % 256 / 32, byte = block[16 + j / 2 * 32 + col % 32];
     float scale, min;
-    moshi_q4_k_scales(block, j, &scale, &min);
+    moshi_q4_k_scales(*reinterpret_cast<const uint4 *>(block), j, &scale, &min);
     return moshi_add(moshi_mul(scale, (float)(j % 2 ? byte >> 4 : byte & 15)), -min);
   }
   case MOSHI_TYPE_MLX4:
