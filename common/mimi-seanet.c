@@ -207,42 +207,61 @@ block_size(const MimiSeanet *s, const MimiSection *section, int rows)
   return size;
 }
 
-/* The most rows that divide the section's and fit into the cache, for a batch. */
+/* Where a block of n slots lies, from `memory` on (NULL: only measured); returns the
+ * floats it takes. */
+static size_t
+place_block(MimiSeanetWork *w, BlockSize size, size_t n, float *memory)
+{
+  size_t used = 0;
+  w->x = mimi_place(memory, &used, n * size.x);
+  w->window = mimi_place(memory, &used, n * size.window);
+  w->hidden = mimi_place(memory, &used, n * size.hidden);
+  w->taps = mimi_place(memory, &used, n * size.taps);
+  return used;
+}
+
+/* The most rows that divide the section's and fit into the cache, for n slots. */
 static int
-block_rows(const MimiSeanet *s, const MimiSection *section, int rows, int batch)
+block_rows(
+    const MimiSeanet *s, const MimiSection *section, MimiSeanetWork *w, int rows, int n)
 {
   int hops = rows / section->hop;
   for (int parts = 1; parts < hops; parts++) {
     if (hops % parts)
       continue;
     BlockSize size = block_size(s, section, rows / parts);
-    size_t floats = size.x + size.window + size.hidden + size.taps;
-    if (floats * batch * sizeof(float) <= BLOCK_BYTES)
+    if (place_block(w, size, n, NULL) * sizeof(float) <= BLOCK_BYTES)
       return rows / parts;
   }
   return section->hop;
 }
 
+/* Blocks follow the number of slots that run: a lone one of a large batch works in
+ * blocks as large as if it were alone in it. */
+static void
+choose_blocks(MimiSeanetWork *w, const MimiSeanet *s, int n)
+{
+  if (w->n == n)
+    return;
+  w->n = n;
+  for (int i = 0; i < s->n_sections; i++)
+    w->block[i] = block_rows(s, &s->sections[i], w, w->n_rows[i], n);
+}
+
 static size_t
 place_all(MimiSeanetWork *w, const MimiSeanet *s, size_t batch)
 {
-  size_t used = 0;
-  BlockSize most = {0};
+  size_t used = 0, block = BLOCK_BYTES / sizeof(float);
   for (int i = 0; i <= s->n_sections; i++) {
     int channels = i ? section_out(s, &s->sections[i - 1]) : s->in;
     w->rows[i] = mimi_place(w->memory, &used, batch * w->n_rows[i] * channels);
   }
+  /* What does not fit into the cache is as small as it can be. */
   for (int i = 0; i < s->n_sections; i++) {
-    BlockSize size = block_size(s, &s->sections[i], w->block[i]);
-    most.x = MAX(most.x, size.x);
-    most.window = MAX(most.window, size.window);
-    most.hidden = MAX(most.hidden, size.hidden);
-    most.taps = MAX(most.taps, size.taps);
+    BlockSize least = block_size(s, &s->sections[i], s->sections[i].hop);
+    block = MAX(block, place_block(w, least, batch, NULL));
   }
-  w->x = mimi_place(w->memory, &used, batch * most.x);
-  w->window = mimi_place(w->memory, &used, batch * most.window);
-  w->hidden = mimi_place(w->memory, &used, batch * most.hidden);
-  w->taps = mimi_place(w->memory, &used, batch * most.taps);
+  w->block_memory = mimi_place(w->memory, &used, block);
   return used;
 }
 
@@ -254,10 +273,8 @@ mimi_seanet_work_init(MimiSeanetWork *w, const MimiSeanet *s, MoshiDevice *d, in
       .n_rows = g_new0(int, s->n_sections + 1),
       .block = g_new0(int, s->n_sections)};
   w->n_rows[0] = rows;
-  for (int i = 0; i < s->n_sections; i++) {
-    w->block[i] = block_rows(s, &s->sections[i], w->n_rows[i], batch);
+  for (int i = 0; i < s->n_sections; i++)
     w->n_rows[i + 1] = section_rows(s, &s->sections[i], w->n_rows[i]);
-  }
   size_t floats = place_all(w, s, batch);
   w->memory = d->ops->alloc(d, floats * sizeof(float));
   if (!w->memory)
@@ -356,12 +373,14 @@ mimi_seanet_step(
     const MimiSeanet *s, MimiSeanetWork *w, MoshiDevice *d, const MoshiConvSlots *slots)
 {
   int in = s->in;
+  choose_blocks(w, s, slots->n);
   for (int i = 0; i < s->n_sections; i++) {
     const MimiSection *section = &s->sections[i];
     int out = section_out(s, section);
     int block = w->block[i], out_block = section_rows(s, section, block);
     Rows x = {w->rows[i], (size_t)w->n_rows[i] * in};
     Rows y = {w->rows[i + 1], (size_t)w->n_rows[i + 1] * out};
+    place_block(w, block_size(s, section, block), slots->n, w->block_memory);
     for (int at = 0; at < w->n_rows[i]; at += block) {
       run_block(s, section, w, d, slots, x, y, block);
       x.data += (size_t)block * in;

@@ -40,9 +40,12 @@ void mimi_seanet_free(MimiSeanet *s, MoshiDevice *d);
 /* Where the steps of a batch are worked out; holds nothing between steps. */
 typedef struct {
   float *memory;
-  float **rows;        /* [n_sections + 1]: [n][rows][channels] between sections */
-  int *n_rows, *block; /* [n_sections + 1] a frame; [n_sections] a block */
-  float *x, *window, *hidden, *taps; /* of a block */
+  float **rows; /* [n_sections + 1]: [n][rows][channels] between sections */
+  int *n_rows;  /* [n_sections + 1], of a frame */
+  int *block;   /* [n_sections]: rows of a block of `n` slots */
+  int n;
+  float *block_memory;               /* of a block: */
+  float *x, *window, *hidden, *taps; /* of the section that is worked off */
 } MimiSeanetWork;
 
 /* For `batch` slots of `rows` input rows. */
