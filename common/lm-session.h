@@ -48,6 +48,10 @@ struct MoshiSession {
  * models that multiplex two. */
 int moshi_lm_input_width(const MoshiLmConfig *config);
 
+/* What one slot hears: 0, or MOSHI_ERROR_ARGUMENT. */
+int moshi_lm_check_codes(
+    const MoshiLmConfig *config, const int32_t *user, MoshiError *error);
+
 /* Samples the dep_q codes of a frame for the n running slots, from x (the
  * temporal transformer's output) and the text tokens in d_generated. */
 void moshi_lm_depth_run(MoshiSession *s, int n);

@@ -15,20 +15,26 @@ moshi_lm_input_width(const MoshiLmConfig *c)
   return 1 + c->n_q + c->demux;
 }
 
+int
+moshi_lm_check_codes(const MoshiLmConfig *c, const int32_t *user, MoshiError *error)
+{
+  for (int k = 0; k < c->n_q - c->dep_q; k++)
+    if (user[k] < MOSHI_TOKEN_NONE || user[k] > c->card)
+      return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+          "user code %d is %d; the model takes -1 (none) to %d", k, user[k], c->card);
+  return 0;
+}
+
 static int
 check_codes(
     const MoshiSession *s, const int32_t *user, const uint8_t *run, MoshiError *error)
 {
   const MoshiLmConfig *c = &s->w->config;
-  int width = c->n_q - c->dep_q;
-  for (int slot = 0; slot < s->batch; slot++)
-    for (int k = 0; k < width && (!run || run[slot]); k++) {
-      int32_t code = user[slot * width + k];
-      if (code < MOSHI_TOKEN_NONE || code > c->card)
-        return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
-            "user code %d is %d; the model takes -1 (none) to %d", k, code, c->card);
-    }
-  return 0;
+  int status = 0;
+  for (int slot = 0; slot < s->batch && !status; slot++)
+    if (!run || run[slot])
+      status = moshi_lm_check_codes(c, user + slot * (c->n_q - c->dep_q), error);
+  return status;
 }
 
 /* Lists the running slots, once per branch; returns how many there are. */

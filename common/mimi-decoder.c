@@ -208,25 +208,36 @@ mimi_decoder_reset(MimiDecoder *s, const uint8_t *slots)
 
 /* --------------------------------------------------------------- step */
 
+int
+mimi_check_codes(
+    const MimiConfig *c, const uint16_t *codes, int k, int stream, MoshiError *error)
+{
+  if (k < 1 || k > c->n_q)
+    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+        "mimi decoder: %d codebooks given; the model has 1 to %d", k, c->n_q);
+  for (int j = 0; j < k; j++)
+    if (codes[j] >= c->bins)
+      return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
+          "mimi decoder: code %d of codebook %d in stream %d; the model's are below %d",
+          codes[j], j, stream, c->bins);
+  return 0;
+}
+
 /* Checks everything before anything changes. */
 static int
 take_codes(MimiDecoder *s, const uint16_t *codes, int k, MoshiError *error)
 {
   const MimiConfig *c = &s->w->config;
   int n = s->stream.active.n;
-  if (k < 1 || k > c->n_q)
-    return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
-        "mimi decoder: %d codebooks given; the model has 1 to %d", k, c->n_q);
-  for (int i = 0; i < n; i++)
-    for (int j = 0; j < k; j++) {
-      int code = codes[(size_t)s->stream.slots[i] * k + j];
-      if (code >= c->bins)
-        return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
-            "mimi decoder: code %d of codebook %d in stream %d; the model's are below "
-            "%d",
-            code, j, s->stream.slots[i], c->bins);
-      s->host_codes[(size_t)i * k + j] = code;
-    }
+  for (int i = 0; i < n; i++) {
+    int stream = s->stream.slots[i];
+    const uint16_t *from = codes + (size_t)stream * k;
+    int status = mimi_check_codes(c, from, k, stream, error);
+    if (status)
+      return status;
+    for (int j = 0; j < k; j++)
+      s->host_codes[(size_t)i * k + j] = from[j];
+  }
   return 0;
 }
 

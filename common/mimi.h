@@ -18,6 +18,10 @@ int mimi_count_codebooks(const MoshiCheckpoint *checkpoint);
  * 8 codebooks (or all, where there are fewer). */
 void mimi_codec_id(const MoshiCheckpoint *checkpoint, char id[17]);
 
+/* One stream's frame of k codes: 0, or MOSHI_ERROR_ARGUMENT. */
+int mimi_check_codes(const MimiConfig *config, const uint16_t *codes, int k, int stream,
+    MoshiError *error);
+
 /* For tests: what the last step quantized of its i-th running slot, [dimension]. */
 void mimi_encoder_latent(const MimiEncoder *encoder, int i, float *latent);
 

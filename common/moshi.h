@@ -15,7 +15,8 @@
  * (moshi/models/lm.py): −1 is "no input", −2 is "not ready yet".
  *
  * Threads: a model may be used from any number of threads. A stream is used by
- * one thread at a time.
+ * one thread at a time. Streams of several threads share their steps as slots of
+ * the process's batches: see MoshiSlot.
  *
  * Errors: functions that can fail return 0 or a negative MoshiStatus, or NULL,
  * and describe it in *error when error is not NULL: one line, which names the
@@ -244,6 +245,60 @@ MOSHI_API const float *moshi_session_text_logits(
 MOSHI_API const float *moshi_session_audio_logits(
     const MoshiSession *session, int slot);
 MOSHI_API const float *moshi_session_extra_heads(const MoshiSession *session, int slot);
+
+/* ------------------------------------------------------- shared batches */
+
+/* One stream in a batch that the process shares: of Mimi's encoders, its decoders, or
+ * conversations. Slots of the same weights on the same device are stepped together:
+ * the thread that finds the batch idle steps all that have put a frame in, the others
+ * wait for theirs. None waits for frames that are not there yet, so a lone slot is
+ * stepped at once. What comes out has the bits of a stream of its own.
+ *
+ * Encoders share their steps if they have the same number of codebooks, conversations
+ * if context, kv_type, cfg_coef and conditions are equal (conditions given as data are
+ * never shared); sampling is each one's own. Where weights are so small that they stay
+ * in the processor's cache there is nothing to share, and slots are stepped beside
+ * each other.
+ *
+ * A slot is used by one thread at a time, but for moshi_slot_cancel. */
+typedef struct MoshiSlot MoshiSlot;
+
+MOSHI_API MoshiSlot *mimi_encoder_slot_new(
+    MoshiModel *model, int codebooks, MoshiError *error);
+MOSHI_API MoshiSlot *mimi_decoder_slot_new(MoshiModel *model, MoshiError *error);
+/* options->batch must be 1. */
+MOSHI_API MoshiSlot *moshi_session_slot_new(
+    MoshiModel *model, const MoshiSessionOptions *options, MoshiError *error);
+MOSHI_API void moshi_slot_free(MoshiSlot *slot); /* NULL is fine */
+
+/* As the streams' own steps, in a batch of one. An error of the device is that of
+ * all slots that were in the step, an error of an argument only its slot's. */
+MOSHI_API int mimi_encoder_slot_step(
+    MoshiSlot *slot, const float *pcm, uint16_t *codes, MoshiError *error);
+MOSHI_API int mimi_decoder_slot_step(MoshiSlot *slot, const uint16_t *codes,
+    int codebooks, float *pcm, MoshiError *error);
+MOSHI_API int moshi_session_slot_step(MoshiSlot *slot, const int32_t *user,
+    int32_t *tokens, int32_t *text, MoshiError *error);
+MOSHI_API void moshi_session_slot_set_sampling(
+    MoshiSlot *slot, const MoshiSampling *sampling);
+/* Of the last step; NULL where the model has none. */
+MOSHI_API const float *moshi_session_slot_extra_heads(const MoshiSlot *slot);
+
+/* Starts the slot anew. */
+MOSHI_API void moshi_slot_reset(MoshiSlot *slot);
+/* From any thread. Other than 0: a frame that waits for its step is taken back, and
+ * steps fail with MOSHI_ERROR_CANCELLED until this is called with 0. A step that is
+ * being made is finished. */
+MOSHI_API void moshi_slot_cancel(MoshiSlot *slot, int cancelled);
+
+/* How the slot's last frame came to its step. */
+typedef struct {
+  int batch;         /* slots that were in it */
+  int64_t waited_us; /* from the frame's coming until its step began */
+  int64_t step_us;   /* that the step took */
+} MoshiTurn;
+
+MOSHI_API void moshi_slot_turn(const MoshiSlot *slot, MoshiTurn *turn);
 
 /* ----------------------------------------------------------------- text */
 

@@ -607,6 +607,15 @@ moshi_model_lm(const MoshiModel *model)
   return weights_of(model, PART_LM);
 }
 
+size_t
+moshi_model_bytes(const MoshiModel *model, unsigned part)
+{
+  for (PartKind kind = 0; kind < N_PARTS; kind++)
+    if (part == 1u << kind)
+      return model->bytes[kind];
+  return 0;
+}
+
 const MimiConfig *
 moshi_model_mimi_config(const MoshiModel *model)
 {

@@ -26,6 +26,8 @@ MoshiDevice *moshi_model_get_device(const MoshiModel *model);
 const MimiEncoderWeights *moshi_model_encoder(const MoshiModel *model);
 const MimiDecoderWeights *moshi_model_decoder(const MoshiModel *model);
 const MoshiLmWeights *moshi_model_lm(const MoshiModel *model);
+/* Bytes of the weights of one MOSHI_PART_*. */
+size_t moshi_model_bytes(const MoshiModel *model, unsigned part);
 const MimiConfig *moshi_model_mimi_config(const MoshiModel *model);
 /* F32 or BF16: what Mimi's matrices are rounded to. */
 MoshiType moshi_model_mimi_type(const MoshiModel *model);
