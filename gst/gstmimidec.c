@@ -97,7 +97,7 @@ struct _GstMimiDec
   gint max_errors;              /* the parent forgets it when it stops */
 
   /* Of the streaming thread */
-  MimiDecoder *decoder;         /* NULL: to be made with the next frame */
+  MoshiSlot *decoder;           /* NULL: to be made with the next frame */
   GstMimiFormat format;         /* of the input */
   GstAudioFormat output;
   gboolean refused;             /* the caps: an event that is sent again */
@@ -265,12 +265,12 @@ measure_step (GstMimiDec * self, GstClockTime * step, MoshiError * error)
   for (guint i = 0; i < WARM_UP_FRAMES; i++) {
     GstClockTime start = now ();
 
-    if (mimi_decoder_step (self->decoder, codes, self->format.codebooks, NULL,
+    if (mimi_decoder_slot_step (self->decoder, codes, self->format.codebooks,
             self->pcm, error))
       return FALSE;
     *step = MAX (*step, now () - start);
   }
-  mimi_decoder_reset (self->decoder, NULL);
+  moshi_slot_reset (self->decoder);
   return TRUE;
 }
 
@@ -303,7 +303,8 @@ make_decoder (GstMimiDec * self)
   if (ret != GST_FLOW_OK)
     return ret;
 
-  self->decoder = mimi_decoder_new (model, 1, &error);
+  self->decoder = mimi_decoder_slot_new (model, &error);
+  gst_moshi_model_set_slot (&self->model, self->decoder);
   if (!self->decoder || !measure_step (self, &step, &error))
     goto failed;
   update_latency (self, step);
@@ -315,8 +316,10 @@ make_decoder (GstMimiDec * self)
   /* ERRORS */
 failed:
   {
+    gst_moshi_model_free_slot (&self->model, &self->decoder);
+    if (error.status == MOSHI_ERROR_CANCELLED)
+      return GST_FLOW_FLUSHING;
     gst_moshi_element_error (GST_ELEMENT (self), &error, "");
-    g_clear_pointer (&self->decoder, mimi_decoder_free);
     return GST_FLOW_ERROR;
   }
 }
@@ -325,7 +328,7 @@ static void
 restart (GstMimiDec * self)
 {
   if (self->decoder)
-    mimi_decoder_reset (self->decoder, NULL);
+    moshi_slot_reset (self->decoder);
   memset (&self->conceal, 0, sizeof self->conceal);
   self->owed = 0;
   self->invalid_run = 0;
@@ -399,14 +402,21 @@ get_true_part (GstBuffer * buffer, gsize * from, gsize * samples)
 }
 
 static GstFlowReturn
+failed_step (GstMimiDec * self, const MoshiError * error)
+{
+  if (error->status == MOSHI_ERROR_CANCELLED)
+    return GST_FLOW_FLUSHING;
+  GST_ELEMENT_ERROR (self, STREAM, DECODE, ("%s", error->message), (NULL));
+  return GST_FLOW_ERROR;
+}
+
+static GstFlowReturn
 conceal_frame (GstMimiDec * self)
 {
   MoshiError error = { 0 };
 
-  if (mimi_conceal_lost (&self->conceal, self->decoder, self->pcm, &error)) {
-    GST_ELEMENT_ERROR (self, STREAM, DECODE, ("%s", error.message), (NULL));
-    return GST_FLOW_ERROR;
-  }
+  if (mimi_conceal_lost (&self->conceal, self->decoder, self->pcm, &error))
+    return failed_step (self, &error);
   GST_OBJECT_LOCK (self);
   self->concealed++;
   GST_OBJECT_UNLOCK (self);
@@ -479,13 +489,16 @@ decode (GstMimiDec * self, GstBuffer * buffer, const guint16 * codes)
 {
   GstAudioDecoder *dec = GST_AUDIO_DECODER (self);
   MoshiError error = { 0 };
-  GstClockTime start = now ();
+  GstClockTime start = now (), took;
+  MoshiTurn turn;
   gsize from, samples;
 
-  if (mimi_decoder_step (self->decoder, codes, self->format.codebooks, NULL,
+  if (mimi_decoder_slot_step (self->decoder, codes, self->format.codebooks,
           self->pcm, &error))
     goto failed;
-  gst_moshi_steps_add (&self->steps, GST_ELEMENT (self), now () - start,
+  took = now () - start;
+  moshi_slot_turn (self->decoder, &turn);
+  gst_moshi_steps_add (&self->steps, GST_ELEMENT (self), took, &turn,
       &dec->input_segment, GST_BUFFER_PTS (buffer));
   mimi_conceal_good (&self->conceal, codes, self->format.codebooks, self->pcm);
   self->invalid_run = 0;
@@ -497,8 +510,7 @@ decode (GstMimiDec * self, GstBuffer * buffer, const guint16 * codes)
   /* ERRORS */
 failed:
   {
-    GST_ELEMENT_ERROR (self, STREAM, DECODE, ("%s", error.message), (NULL));
-    return GST_FLOW_ERROR;
+    return failed_step (self, &error);
   }
 }
 
@@ -605,7 +617,9 @@ gst_mimi_dec_start (GstAudioDecoder * dec)
 static gboolean
 gst_mimi_dec_stop (GstAudioDecoder * dec)
 {
-  g_clear_pointer (&GST_MIMI_DEC (dec)->decoder, mimi_decoder_free);
+  GstMimiDec *self = GST_MIMI_DEC (dec);
+
+  gst_moshi_model_free_slot (&self->model, &self->decoder);
   return TRUE;
 }
 

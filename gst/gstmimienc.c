@@ -92,12 +92,13 @@ struct _GstMimiEnc
   GstMoshiSteps steps;
 
   /* Of the streaming thread */
-  MimiEncoder *encoder;         /* NULL: to be made with the next frame */
+  MoshiSlot *encoder;           /* NULL: to be made with the next frame */
   GstMimiFormat format;         /* what it makes */
   GstAudioFormat input;
   gboolean restart;             /* before the next frame */
   gboolean new_stream;          /* after STREAM_START, up to its segment */
   GstClockTime took;            /* computing the last frame */
+  MoshiTurn turn;               /* of it */
   gfloat pcm[GST_MIMI_FRAME_SAMPLES];
 };
 
@@ -223,11 +224,11 @@ measure_step (GstMimiEnc * self, GstClockTime * step, MoshiError * error)
   for (guint i = 0; i < WARM_UP_FRAMES; i++) {
     GstClockTime start = now ();
 
-    if (mimi_encoder_step (self->encoder, self->pcm, NULL, codes, error))
+    if (mimi_encoder_slot_step (self->encoder, self->pcm, codes, error))
       return FALSE;
     *step = MAX (*step, now () - start);
   }
-  mimi_encoder_reset (self->encoder, NULL);
+  moshi_slot_reset (self->encoder);
   return TRUE;
 }
 
@@ -269,10 +270,11 @@ prepare (GstMimiEnc * self)
     return GST_FLOW_NOT_NEGOTIATED;
 
   if (self->encoder && format.codebooks != self->format.codebooks)
-    g_clear_pointer (&self->encoder, mimi_encoder_free);
+    gst_moshi_model_free_slot (&self->model, &self->encoder);
   self->format = format;
   if (!self->encoder) {
-    self->encoder = mimi_encoder_new (model, 1, format.codebooks, &error);
+    self->encoder = mimi_encoder_slot_new (model, format.codebooks, &error);
+    gst_moshi_model_set_slot (&self->model, self->encoder);
     if (!self->encoder || !measure_step (self, &step, &error))
       goto failed;
     update_latency (self, step);
@@ -295,8 +297,10 @@ prepare (GstMimiEnc * self)
   /* ERRORS */
 failed:
   {
+    gst_moshi_model_free_slot (&self->model, &self->encoder);
+    if (error.status == MOSHI_ERROR_CANCELLED)
+      return GST_FLOW_FLUSHING;
     gst_moshi_element_error (GST_ELEMENT (self), &error, "");
-    g_clear_pointer (&self->encoder, mimi_encoder_free);
     return GST_FLOW_ERROR;
   }
 }
@@ -336,11 +340,12 @@ encode (GstMimiEnc * self, GstBuffer ** out)
   GstMapInfo map;
 
   if (self->restart)
-    mimi_encoder_reset (self->encoder, NULL);
+    moshi_slot_reset (self->encoder);
   self->restart = FALSE;
-  if (mimi_encoder_step (self->encoder, self->pcm, NULL, codes, &error))
+  if (mimi_encoder_slot_step (self->encoder, self->pcm, codes, &error))
     goto failed;
   self->took = now () - start;
+  moshi_slot_turn (self->encoder, &self->turn);
 
   *out = gst_audio_encoder_allocate_output_buffer (enc,
       gst_mimi_format_frame_size (&self->format));
@@ -354,6 +359,8 @@ encode (GstMimiEnc * self, GstBuffer ** out)
   /* ERRORS */
 failed:
   {
+    if (error.status == MOSHI_ERROR_CANCELLED)
+      return GST_FLOW_FLUSHING;
     GST_ELEMENT_ERROR (self, STREAM, ENCODE, ("%s", error.message), (NULL));
     return GST_FLOW_ERROR;
   }
@@ -393,7 +400,7 @@ gst_mimi_enc_pre_push (GstAudioEncoder * enc, GstBuffer ** buffer)
   GstMimiEnc *self = GST_MIMI_ENC (enc);
 
   gst_moshi_steps_add (&self->steps, GST_ELEMENT (self), self->took,
-      &enc->output_segment, GST_BUFFER_PTS (*buffer));
+      &self->turn, &enc->output_segment, GST_BUFFER_PTS (*buffer));
   return GST_FLOW_OK;
 }
 
@@ -535,7 +542,9 @@ gst_mimi_enc_start (GstAudioEncoder * enc)
 static gboolean
 gst_mimi_enc_stop (GstAudioEncoder * enc)
 {
-  g_clear_pointer (&GST_MIMI_ENC (enc)->encoder, mimi_encoder_free);
+  GstMimiEnc *self = GST_MIMI_ENC (enc);
+
+  gst_moshi_model_free_slot (&self->model, &self->encoder);
   return TRUE;
 }
 

@@ -116,7 +116,7 @@ struct _GstMoshiLm
   GstFlowCombiner *combiner;
   GQueue events;                /* MoshiLmEvent, waiting for their frame */
 
-  MoshiSession *session;
+  MoshiSlot *session;
   MoshiText *text;
   MoshiWords words;
   MoshiModelInfo info;          /* valid while there is a session */

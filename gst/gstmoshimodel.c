@@ -340,6 +340,15 @@ failed:
   }
 }
 
+/* Under the lock, after stopped or flushing has changed. */
+static void
+tell_waiting (GstMoshiModel * self)
+{
+  if (self->slot)
+    moshi_slot_cancel (self->slot, self->stopped || self->flushing);
+  g_cond_broadcast (&self->cond);
+}
+
 static void
 set_stopped (GstMoshiModel * self, gboolean stopped)
 {
@@ -347,7 +356,7 @@ set_stopped (GstMoshiModel * self, gboolean stopped)
   self->stopped = stopped;
   if (!stopped)
     self->flushing = FALSE;
-  g_cond_broadcast (&self->cond);
+  tell_waiting (self);
   g_mutex_unlock (&self->lock);
 }
 
@@ -402,8 +411,26 @@ gst_moshi_model_set_flushing (GstMoshiModel * self, gboolean flushing)
 {
   g_mutex_lock (&self->lock);
   self->flushing = flushing;
-  g_cond_broadcast (&self->cond);
+  tell_waiting (self);
   g_mutex_unlock (&self->lock);
+}
+
+void
+gst_moshi_model_set_slot (GstMoshiModel * self, MoshiSlot * slot)
+{
+  g_mutex_lock (&self->lock);
+  self->slot = slot;
+  tell_waiting (self);
+  g_mutex_unlock (&self->lock);
+}
+
+void
+gst_moshi_model_free_slot (GstMoshiModel * self, MoshiSlot ** slot)
+{
+  g_mutex_lock (&self->lock);
+  self->slot = NULL;
+  g_mutex_unlock (&self->lock);
+  g_clear_pointer (slot, moshi_slot_free);
 }
 
 GstFlowReturn

@@ -53,6 +53,7 @@ typedef struct
   GstMoshiModelState state;
   gboolean cancel;              /* the load */
   gboolean stopped, flushing;   /* the wait: by state change, by event */
+  MoshiSlot *slot;              /* the streaming thread's; NULL: it has none */
   GThread *thread;
   gint percent;                 /* last one told; of the thread alone */
   gint64 told;                  /* when, monotonic */
@@ -87,6 +88,11 @@ void gst_moshi_model_set_flushing (GstMoshiModel * self, gboolean flushing);
 /* GST_FLOW_OK with the loaded model (not owned, valid until READY→NULL),
  * GST_FLOW_FLUSHING, or GST_FLOW_ERROR after an error that has been posted. */
 GstFlowReturn gst_moshi_model_wait (GstMoshiModel * self, MoshiModel ** model);
+/* The slot that the streaming thread steps: as it does not wait for the model, it
+ * does not wait for its turn when the element stops or flushes. */
+void gst_moshi_model_set_slot (GstMoshiModel * self, MoshiSlot * slot);
+/* Frees *slot, if it is there, and sets it to NULL. */
+void gst_moshi_model_free_slot (GstMoshiModel * self, MoshiSlot ** slot);
 /* A reference to the open model, or NULL. */
 MoshiModel *gst_moshi_model_ref (GstMoshiModel * self);
 

@@ -24,7 +24,8 @@ post_qos (GstMoshiSteps * self, GstElement * element, GstClockTime took,
 
 void
 gst_moshi_steps_add (GstMoshiSteps * self, GstElement * element,
-    GstClockTime took, const GstSegment * segment, GstClockTime timestamp)
+    GstClockTime took, const MoshiTurn * turn, const GstSegment * segment,
+    GstClockTime timestamp)
 {
   GstClockTime now = g_get_monotonic_time () * GST_USECOND;
   guint64 frames;
@@ -35,6 +36,12 @@ gst_moshi_steps_add (GstMoshiSteps * self, GstElement * element,
   self->last = took;
   self->max = MAX (self->max, took);
   self->total += took;
+  self->batch_last = turn->batch;
+  self->batch_max = MAX (self->batch_max, self->batch_last);
+  self->batch_total += self->batch_last;
+  self->wait_last = turn->waited_us * GST_USECOND;
+  self->wait_max = MAX (self->wait_max, self->wait_last);
+  self->wait_total += self->wait_last;
   tell = self->live && took > GST_MIMI_FRAME_DURATION;
   if (tell) {
     self->late++;
@@ -70,13 +77,21 @@ void
 gst_moshi_steps_fill (GstMoshiSteps * self, GstElement * element,
     GstStructure * stats)
 {
+  guint64 n;
+
   GST_OBJECT_LOCK (element);
+  n = MAX (self->frames, 1);
   gst_structure_set (stats,
       "frames", G_TYPE_UINT64, self->frames,
       "late", G_TYPE_UINT64, self->late,
       "last-step", G_TYPE_UINT64, self->last,
-      "mean-step", G_TYPE_UINT64,
-      self->frames ? self->total / self->frames : 0,
-      "max-step", G_TYPE_UINT64, self->max, NULL);
+      "mean-step", G_TYPE_UINT64, self->total / n,
+      "max-step", G_TYPE_UINT64, self->max,
+      "last-batch", G_TYPE_UINT64, self->batch_last,
+      "mean-batch", G_TYPE_DOUBLE, (gdouble) self->batch_total / n,
+      "max-batch", G_TYPE_UINT64, self->batch_max,
+      "last-wait", G_TYPE_UINT64, self->wait_last,
+      "mean-wait", G_TYPE_UINT64, self->wait_total / n,
+      "max-wait", G_TYPE_UINT64, self->wait_max, NULL);
   GST_OBJECT_UNLOCK (element);
 }

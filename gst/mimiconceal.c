@@ -30,7 +30,7 @@ mimi_conceal_good (MimiConceal * self, const guint16 * codes, gint codebooks,
 }
 
 gint
-mimi_conceal_lost (MimiConceal * self, MimiDecoder * decoder, gfloat * pcm,
+mimi_conceal_lost (MimiConceal * self, MoshiSlot * decoder, gfloat * pcm,
     MoshiError * error)
 {
   guint k = self->lost;
@@ -43,7 +43,7 @@ mimi_conceal_lost (MimiConceal * self, MimiDecoder * decoder, gfloat * pcm,
     return MOSHI_OK;
   }
 
-  status = mimi_decoder_step (decoder, self->codes, self->codebooks, NULL, pcm,
+  status = mimi_decoder_slot_step (decoder, self->codes, self->codebooks, pcm,
       error);
   if (status == MOSHI_OK)
     ramp (pcm, fade[k], fade[k + 1], GST_MIMI_FRAME_SAMPLES);

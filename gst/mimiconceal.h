@@ -21,8 +21,8 @@ typedef struct
 /* After a good frame was decoded to pcm: remembers it and fades it in. */
 void mimi_conceal_good (MimiConceal * self, const guint16 * codes,
     gint codebooks, gfloat * pcm);
-/* A frame of sound for a lost one. Returns as mimi_decoder_step(). */
-gint mimi_conceal_lost (MimiConceal * self, MimiDecoder * decoder,
+/* A frame of sound for a lost one. Returns as mimi_decoder_slot_step(). */
+gint mimi_conceal_lost (MimiConceal * self, MoshiSlot * decoder,
     gfloat * pcm, MoshiError * error);
 
 G_END_DECLS

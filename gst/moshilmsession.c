@@ -87,7 +87,7 @@ moshi_lm_session_update (GstMoshiLm * self, GstClockTime timestamp)
       sampling.top_k, sampling.text_temperature, sampling.text_top_k,
       sampling.seed, sampling.padding_bonus, sampling.repetition_penalty,
       sampling.repetition_context);
-  moshi_session_set_sampling (self->session, 0, &sampling);
+  moshi_session_slot_set_sampling (self->session, &sampling);
   self->sampling = sampling;
 }
 
@@ -129,7 +129,7 @@ wanted_condition (GstMoshiLm * self)
   return condition;
 }
 
-static MoshiSession *
+static MoshiSlot *
 make_session (GstMoshiLm * self, MoshiModel * model, MoshiError * error)
 {
   static const gchar *const kv_types[] = {
@@ -138,7 +138,7 @@ make_session (GstMoshiLm * self, MoshiModel * model, MoshiError * error)
     [GST_MOSHI_KV_TYPE_INT8] = "int8",
   };
   MoshiSessionOptions options;
-  MoshiSession *session;
+  MoshiSlot *session;
   gchar *condition = wanted_condition (self), **strings;
   GArray *conditions = parse_conditions (condition ? condition : "", &strings);
 
@@ -152,7 +152,7 @@ make_session (GstMoshiLm * self, MoshiModel * model, MoshiError * error)
   options.cfg_coef = self->settings.cfg_coef;
   GST_OBJECT_UNLOCK (self);
 
-  session = moshi_session_new (model, &options, error);
+  session = moshi_session_slot_new (model, &options, error);
   self->sampling = options.sampling;
   g_array_unref (conditions);
   g_strfreev (strings);
@@ -285,11 +285,11 @@ warm_up (GstMoshiLm * self, MoshiError * error)
   for (guint i = 0; i < WARM_UP_STEPS && status == 0; i++) {
     gint64 start = g_get_monotonic_time ();
 
-    status = moshi_session_step (self->session, self->silence, NULL, tokens,
+    status = moshi_session_slot_step (self->session, self->silence, tokens,
         NULL, error);
     took = g_get_monotonic_time () - start;
   }
-  moshi_session_reset (self->session, NULL);
+  moshi_slot_reset (self->session);
   if (status == 0)
     set_step_latency (self, took * GST_USECOND);
 
@@ -312,6 +312,7 @@ moshi_lm_session_ensure (GstMoshiLm * self)
 
   self->info = *moshi_model_info (model);
   self->session = make_session (self, model, &error);
+  gst_moshi_model_set_slot (&self->model, self->session);
   if (self->session == NULL)
     goto failed;
   self->text = moshi_text_new (model, &error);
@@ -333,6 +334,8 @@ moshi_lm_session_ensure (GstMoshiLm * self)
 failed:
   {
     moshi_lm_session_free (self);
+    if (error.status == MOSHI_ERROR_CANCELLED)
+      return GST_FLOW_FLUSHING;
     gst_moshi_element_error (GST_ELEMENT (self), &error, self->info.path);
     return GST_FLOW_ERROR;
   }
@@ -341,7 +344,7 @@ failed:
 void
 moshi_lm_session_free (GstMoshiLm * self)
 {
-  g_clear_pointer (&self->session, moshi_session_free);
+  gst_moshi_model_free_slot (&self->model, &self->session);
   g_clear_pointer (&self->text, moshi_text_free);
   g_clear_pointer (&self->frames, g_free);
 }

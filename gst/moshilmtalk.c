@@ -33,7 +33,7 @@ frames_in (GstClockTime time)
 static void
 post_vad (GstMoshiLm * self, gint64 time)
 {
-  const float *heads = moshi_session_extra_heads (self->session, 0);
+  const float *heads = moshi_session_slot_extra_heads (self->session);
   GstClockTime timestamp = MAX (time, 0);
   GValue pauses = G_VALUE_INIT;
   GstStructure *s;
@@ -71,7 +71,9 @@ step (GstMoshiLm * self, const gint32 * user, gint64 time)
   gint32 tokens[1 + MIMI_MAX_CODEBOOKS], text;
   MoshiLmFrame *frame;
   MoshiError error = { 0 };
+  GstClockTime took;
   GstFlowReturn ret;
+  MoshiTurn turn;
   gint64 start;
 
   if (GST_PAD_IS_FLUSHING (self->sinkpad))
@@ -84,11 +86,12 @@ step (GstMoshiLm * self, const gint32 * user, gint64 time)
   self->discont = FALSE;
 
   start = g_get_monotonic_time ();
-  if (moshi_session_step (self->session, user, NULL, tokens, &text, &error))
+  if (moshi_session_slot_step (self->session, user, tokens, &text, &error))
     goto failed;
-  gst_moshi_steps_add (&self->stats.steps, GST_ELEMENT (self),
-      (g_get_monotonic_time () - start) * GST_USECOND, &self->segment,
-      MAX (time, 0));
+  took = (g_get_monotonic_time () - start) * GST_USECOND;
+  moshi_slot_turn (self->session, &turn);
+  gst_moshi_steps_add (&self->stats.steps, GST_ELEMENT (self), took, &turn,
+      &self->segment, MAX (time, 0));
   self->heard++;
 
   if (self->info.extra_heads > 0)
@@ -104,6 +107,8 @@ step (GstMoshiLm * self, const gint32 * user, gint64 time)
   /* ERRORS */
 failed:
   {
+    if (error.status == MOSHI_ERROR_CANCELLED)
+      return GST_FLOW_FLUSHING;
     gst_moshi_element_error (GST_ELEMENT (self), &error, self->info.path);
     return GST_FLOW_ERROR;
   }
@@ -350,7 +355,7 @@ void
 moshi_lm_talk_reset (GstMoshiLm * self)
 {
   if (self->session)
-    moshi_session_reset (self->session, NULL);
+    moshi_slot_reset (self->session);
   if (self->text)
     moshi_text_flush (self->text);
   moshi_words_reset (&self->words);

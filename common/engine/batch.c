@@ -7,12 +7,14 @@
 #include "batch.h"
 
 #include <glib.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "turns.h"
 
 /* More at once gains little, and makes those wait who come just after. */
 #define MOST_SLOTS 16
+#define LIMIT 1024
 /* Weights that stay in a processor's cache are not read again for each stream, so that
  * their streams go faster beside each other than one behind the other. */
 #define CACHED_BYTES ((size_t)16 << 20)
@@ -32,13 +34,6 @@ struct MoshiBatch {
 
 static GMutex table_lock;
 static MoshiBatch *table;
-static int wanted_slots;
-
-void
-moshi_batch_set_slots(int slots)
-{
-  wanted_slots = slots;
-}
 
 /* MoshiTurnStep */
 static int
@@ -70,14 +65,16 @@ batch_free(MoshiBatch *b)
   g_free(b);
 }
 
+/* $MOSHI_BATCH, else as many as are worth it. */
 static int
 most_slots(const MoshiBatchKind *kind, const MoshiModel *model, const char *common)
 {
+  const char *wanted = g_getenv("MOSHI_BATCH");
   bool cpu = !strcmp(moshi_model_get_device(model)->ops->name, "cpu");
   if (!common)
     return 1;
-  if (wanted_slots)
-    return wanted_slots;
+  if (wanted && *wanted)
+    return CLAMP(atoi(wanted), 1, LIMIT);
   return cpu && moshi_model_bytes(model, kind->part) <= CACHED_BYTES ? 1 : MOST_SLOTS;
 }
 

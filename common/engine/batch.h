@@ -34,7 +34,4 @@ void *moshi_slot_streams(const MoshiSlot *slot);
 /* The slot's input is in its place: returns when it has been in a step. */
 int moshi_slot_take_turn(MoshiSlot *slot, int variant, MoshiError *error);
 
-/* For tests: slots of the batches to come; 0: as many as are worth it. */
-void moshi_batch_set_slots(int slots);
-
 #endif

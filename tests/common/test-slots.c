@@ -21,6 +21,15 @@ load_tiny(unsigned parts)
   return model;
 }
 
+/* Of the batches to come; 0: as many as are worth it. */
+static void
+set_slots(int slots)
+{
+  char *text = g_strdup_printf("%d", slots);
+  g_setenv("MOSHI_BATCH", slots ? text : "", TRUE);
+  g_free(text);
+}
+
 /* ------------------------------------------------------------------ turns */
 
 /* A batch whose step waits to be let through, and notes who was in it. */
@@ -348,7 +357,7 @@ test_alike(gconstpointer data)
   Stream streams[THREADS];
   GThread *threads[THREADS];
   int most = 0;
-  moshi_batch_set_slots(SLOTS); /* fewer than there are streams */
+  set_slots(SLOTS); /* fewer than there are streams */
   for (int i = 0; i < THREADS; i++) {
     streams[i] = (Stream){.model = model,
         .number = i,
@@ -374,7 +383,7 @@ test_alike(gconstpointer data)
   }
   g_test_message("%d at once", most);
   g_assert_cmpint(most, <=, SLOTS);
-  moshi_batch_set_slots(0);
+  set_slots(0);
   moshi_model_unref(model);
 }
 
@@ -407,7 +416,7 @@ test_stop(void)
   Stream streams[SLOTS];
   GThread *threads[SLOTS];
   gint stop = 0;
-  moshi_batch_set_slots(SLOTS);
+  set_slots(SLOTS);
   for (int i = 0; i < SLOTS; i++) {
     streams[i] = (Stream){.model = model,
         .shared = true,
@@ -432,7 +441,7 @@ test_stop(void)
   }
   for (int i = 0; i < SLOTS; i++)
     g_byte_array_unref(streams[i].out);
-  moshi_batch_set_slots(0);
+  set_slots(0);
   moshi_model_unref(model);
 }
 
@@ -461,7 +470,7 @@ test_members(void)
   moshi_slot_free(small);
   moshi_slot_free(other);
 
-  moshi_batch_set_slots(3);
+  set_slots(3);
   MoshiSlot *slots[] = {talker(a, 0, NULL), talker(b, 1, "f32"), talker(a, 0, "int8"),
       talker(a, 0, NULL), talker(b, 0, NULL)};
   g_assert_true(slots[0]->batch == slots[1]->batch);
@@ -473,7 +482,7 @@ test_members(void)
   for (int i = 0; i < 5; i++)
     moshi_slot_free(slots[i]);
   moshi_slot_free(NULL);
-  moshi_batch_set_slots(0);
+  set_slots(0);
   moshi_model_unref(a);
   moshi_model_unref(b);
 }

@@ -395,20 +395,24 @@ test_late_steps (void)
   GstQuery *query = gst_query_new_latency ();
   GstBus *bus = gst_bus_new ();
   GstMoshiSteps steps = { 0 };
+  const MoshiTurn alone = {.batch = 1 };
+  const MoshiTurn shared = {.batch = 4,.waited_us = 8000 };
   GstMessage *message;
   GstSegment segment;
+  gdouble mean;
   guint64 value;
   gint64 jitter;
 
   gst_segment_init (&segment, GST_FORMAT_TIME);
   gst_element_set_bus (element, bus);
-  gst_moshi_steps_add (&steps, element, 100 * MS, &segment, 0);
+  gst_moshi_steps_add (&steps, element, 100 * MS, &alone, &segment, 0);
   g_assert_null (gst_bus_pop_filtered (bus, GST_MESSAGE_QOS));
   gst_query_set_latency (query, TRUE, 0, 0);
   gst_moshi_steps_note_latency (&steps, element, query);
-  gst_moshi_steps_add (&steps, element, 20 * MS, &segment, 80 * MS);
-  gst_moshi_steps_add (&steps, element, 90 * MS, &segment, 160 * MS);
-  gst_moshi_steps_add (&steps, element, 90 * MS, &segment, 240 * MS);
+  gst_moshi_steps_add (&steps, element, 20 * MS, &alone, &segment, 80 * MS);
+  gst_moshi_steps_add (&steps, element, 90 * MS, &shared, &segment,
+      160 * MS);
+  gst_moshi_steps_add (&steps, element, 90 * MS, &alone, &segment, 240 * MS);
 
   message = gst_bus_pop_filtered (bus, GST_MESSAGE_QOS);
   g_assert_nonnull (message);
@@ -428,6 +432,16 @@ test_late_steps (void)
   g_assert_cmpuint (value, ==, 100 * MS);
   g_assert_true (gst_structure_get_uint64 (stats, "mean-step", &value));
   g_assert_cmpuint (value, ==, 75 * MS);
+  g_assert_true (gst_structure_get_uint64 (stats, "max-batch", &value));
+  g_assert_cmpuint (value, ==, 4);
+  g_assert_true (gst_structure_get_uint64 (stats, "last-batch", &value));
+  g_assert_cmpuint (value, ==, 1);
+  g_assert_true (gst_structure_get_double (stats, "mean-batch", &mean));
+  g_assert_cmpfloat (mean, ==, 1.75);
+  g_assert_true (gst_structure_get_uint64 (stats, "max-wait", &value));
+  g_assert_cmpuint (value, ==, 8 * MS);
+  g_assert_true (gst_structure_get_uint64 (stats, "mean-wait", &value));
+  g_assert_cmpuint (value, ==, 2 * MS);
 
   gst_structure_free (stats);
   gst_query_unref (query);
