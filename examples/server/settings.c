@@ -13,6 +13,7 @@ static const struct
   gdouble min, max;
   gboolean whole;
   const gchar *property;
+  const gchar *alias;           /* another name of the parameter */
 } rows[N_SETTINGS] = {
   [SETTING_TEXT_TEMPERATURE] =
       {"text_temperature", 0, 2, FALSE, "text-temperature"},
@@ -25,8 +26,8 @@ static const struct
       {"repetition_penalty", 1, 2, FALSE, "repetition-penalty"},
   [SETTING_REPETITION_PENALTY_CONTEXT] =
       {"repetition_penalty_context", 0, 200, TRUE, "repetition-context"},
-  [SETTING_TEXT_SEED] = {"text_seed", 0, MAX_SEED, TRUE, NULL},
-  [SETTING_AUDIO_SEED] = {"audio_seed", 0, MAX_SEED, TRUE, NULL},
+  [SETTING_TEXT_SEED] = {"text_seed", 0, MAX_SEED, TRUE, NULL, "seed"},
+  [SETTING_AUDIO_SEED] = {"audio_seed", 0, MAX_SEED, TRUE, NULL, "seed"},
   [SETTING_MAX_STEPS] = {"max_steps", 1, 1e9, TRUE, NULL},
 };
 
@@ -53,6 +54,8 @@ settings_read (Settings * settings, GHashTable * query, const gchar ** wrong)
     const gchar *text =
         query ? g_hash_table_lookup (query, rows[i].name) : NULL;
 
+    if (!text && query && rows[i].alias)
+      text = g_hash_table_lookup (query, rows[i].alias);
     settings->values[i] = text ? read_number (i, text) : NAN;
     if (text && isnan (settings->values[i]))
       *wrong = rows[i].name;
