@@ -8,6 +8,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "page.h"
+#include "patience.h"
 #include "webrtc.h"
 
 /* Opus has 64 kB/s at most. A message may have a megabyte. */
@@ -125,6 +126,7 @@ on_upgraded (SoupServerMessage * message, gpointer user_data)
   g_object_ref (socket);
   peer = g_strdup (soup_server_message_get_remote_host (message));
   uri = g_uri_ref (soup_server_message_get_uri (message));
+  patience_end (message);
   stream = soup_server_message_steal_connection (message);
   governed = governor_new (stream, RATE, BURST);
   websocket = soup_websocket_connection_new (governed, uri,

@@ -24,6 +24,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "options.h"
+#include "patience.h"
 
 typedef struct
 {
@@ -182,6 +183,7 @@ serve (Server * server)
     {o->stun, o->turn, o->ice_address}
   };
   endpoints_add (&server->endpoints, server->soup);
+  patience_add (server->soup);
   say_where (server);
   server->keeper = model_keeper_new (&model, on_loaded, server);
   g_unix_signal_add (SIGTERM, on_terminate, server);

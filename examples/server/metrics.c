@@ -47,6 +47,8 @@ static const struct
         "Sound of callers left out to be in the present again"},
   [METRIC_BAD_INPUT] = {"moshi_bad_input_total", "", "counter",
         "Messages, pages and packets left out"},
+  [METRIC_SLOW_REQUESTS] = {"moshi_slow_requests_total", "", "counter",
+        "Connections ended that took too long over a request"},
   [METRIC_BYTES_IN] = {"moshi_received_bytes_total", "", "counter",
         "Bytes of messages from callers"},
   [METRIC_BYTES_OUT] = {"moshi_sent_bytes_total", "", "counter",

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import wire
 from callers import (GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER, begin, converse, expect, expect_close, listen, question,
                      usual_messages)
 from harness import ANSWER, SERVER, TINY, WORK, Server, Skip, expect_voice, run_tests, serving
-from wire import AUDIO, TEXT, Caller, Refused
+from wire import AUDIO, ERROR, TEXT, Caller, Refused
 
 # ---------------------------------------------------------------- talks
 
@@ -146,6 +147,29 @@ def test_queue():
         assert server.metrics()['moshi_refused_total{reason="full"}'] == 1
 
 
+def test_refusal():
+    """Who is too many hears so at once, whatever the model does meanwhile."""
+    with serving("--sessions", "1", "--queue", "0") as server:
+        talks = Caller(server.port)
+        begin(talks)
+        for message in usual_messages():                # seconds of sound, which it works off as fast as it can
+            talks.send(AUDIO, message)
+        took = []
+        for _ in range(20):
+            began = time.monotonic()
+            refused = Caller(server.port)
+            kind, text = refused.receive()
+            assert kind == ERROR and b"full" in text, (kind, text)
+            expect_close(refused, TRY_AGAIN_LATER)
+            took.append(time.monotonic() - began)
+        print(f"# refused in {sorted(took)[10] * 1000:.1f} ms (median), {max(took) * 1000:.1f} ms (most)")
+        m = server.metrics()
+        assert m['moshi_refused_total{reason="full"}'] == 20 and m["moshi_talks_total"] == 1, m
+        assert max(took) < 2, took                      # 100 ms are wanted; a busy machine may have more
+        expect(listen(talks)[0])
+        talks.close()
+
+
 def test_token():
     with serving("--token", "s3cret") as server:
         for query, headers in [("", []), ("token=wrong", []), ("token=", []), ("", ["Authorization: Bearer s3cre"])]:
@@ -227,6 +251,38 @@ def test_silent():
         begin(caller)
         expect_close(caller, POLICY_VIOLATION, "Nothing was heard")
         server.wait_metric("moshi_sessions", 0)
+
+
+def test_slow_requests():
+    """Who does not come to the point is cut off after ten seconds; a caller who says nothing yet is not."""
+    def ask(first, then):
+        s, began = wire.connect(server.port), time.monotonic()
+        s.sendall(first)
+        s.settimeout(0.5)
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < began + wire.DEADLINE:
+                s.sendall(then)
+                with contextlib.suppress(TimeoutError):
+                    if not s.recv(1000):
+                        break
+        s.close()
+        lasted.append(time.monotonic() - began)
+    lasted = []
+    with serving() as server:
+        caller = Caller(server.port)
+        begin(caller)
+        requests = [(b"", b""), (b"G", b""), (b"GET / HTTP/1.1\r\n", b"X: y\r\n"), (b"GET /api/chat HTTP/1.1\r\nUpgrade: websocket\r\n", b"")]
+        threads = [threading.Thread(target=ask, args=r) for r in requests]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert len(lasted) == 4 and 8 < min(lasted) and max(lasted) < 30, lasted
+        assert server.metrics()["moshi_slow_requests_total"] == 4
+        for message in usual_messages():
+            caller.send(AUDIO, message)
+        expect(listen(caller)[0])
+        caller.close()
 
 
 # ---------------------------------------------------------------- the end
