@@ -13,8 +13,8 @@
 #define MOSHI_CUDA_OLDEST 80 /* compute capability that this build begins at, times 10 */
 #endif
 
-/* Left free on the card: for graphs, kernels that are loaded late, and whoever else
- * uses it. */
+/* Left free on the card by weights and sessions: for arguments, scratch, graphs, and
+ * kernels that are loaded late, so that no frame fails for want of memory. */
 #define RESERVE ((size_t)256 << 20)
 
 int
@@ -41,21 +41,21 @@ moshi_cuda_check(MoshiCuda *d, cudaError_t error)
 /* ------------------------------------------------------------------- memory */
 
 static size_t
-available(void)
+available(bool working)
 {
   size_t free_bytes = 0, total = 0;
   if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
     return 0;
-  const size_t reserve = RESERVE < total / 16 ? RESERVE : total / 16;
+  const size_t reserve = working ? 0 : RESERVE < total / 16 ? RESERVE : total / 16;
   return free_bytes > reserve ? free_bytes - reserve : 0;
 }
 
 void *
-moshi_cuda_alloc(MoshiCuda *d, size_t bytes)
+moshi_cuda_alloc(MoshiCuda *d, size_t bytes, bool working)
 {
   void *p = nullptr;
   bytes = bytes ? bytes : 1;
-  if (d->error || bytes > available())
+  if (d->error || bytes > available(working))
     return nullptr;
   if (cudaMalloc(&p, bytes) != cudaSuccess) {
     cudaGetLastError(); /* it does not stay */
@@ -81,7 +81,7 @@ static void *
 device_alloc(MoshiDevice *base, size_t bytes)
 {
   Use use(base);
-  return moshi_cuda_alloc(use.d, bytes);
+  return moshi_cuda_alloc(use.d, bytes, false);
 }
 
 static void
@@ -95,7 +95,7 @@ static uint64_t
 device_available(MoshiDevice *base)
 {
   Use use(base);
-  return available();
+  return available(false);
 }
 
 /* Large uploads are those of weights, before any frame. */
@@ -266,6 +266,8 @@ init(MoshiCuda *d, int index, const cudaDeviceProp *card, MoshiError *error)
   cudaError_t status = cudaSetDevice(index);
   if (status == cudaSuccess)
     status = cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking);
+  if (status == cudaSuccess && !moshi_cuda_frame_init(d))
+    status = d->error;
   if (status == cudaSuccess)
     return 0;
   return moshi_cuda_fail(error, MOSHI_ERROR_DEVICE, "%s cannot be used: %s: %s", d->name,

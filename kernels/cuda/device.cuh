@@ -87,8 +87,9 @@ int moshi_cuda_fail(MoshiError *error, MoshiStatus status, const char *format, .
     __attribute__((format(printf, 3, 4)));
 /* Remembers the first error; returns whether there is none. */
 bool moshi_cuda_check(MoshiCuda *d, cudaError_t error);
-/* Device memory; NULL when there is none, or when too little would be left. */
-void *moshi_cuda_alloc(MoshiCuda *d, size_t bytes);
+/* Device memory; NULL when there is none, or when less than the reserve would be left.
+ * working: what frames need besides their sessions' memory, which the reserve is for. */
+void *moshi_cuda_alloc(MoshiCuda *d, size_t bytes, bool working);
 
 /* --------------------------------------------------------------- weights.cu */
 
@@ -130,6 +131,8 @@ void *moshi_cuda_record(MoshiCuda *d, MoshiCudaKind kind);
 /* A copy on the device of `bytes` of the host's, there when the records run; NULL
  * after a failure. */
 void *moshi_cuda_push(MoshiCuda *d, const void *host, size_t bytes);
+/* Takes what nearly every frame needs, before there are frames. */
+bool moshi_cuda_frame_init(MoshiCuda *d);
 /* Room for a launcher's scratch. */
 float *moshi_cuda_scratch(MoshiCuda *d, size_t bytes);
 /* Runs what is recorded and waits for it. */

@@ -90,7 +90,7 @@ find_chunk(MoshiCuda *d, size_t bytes)
   MoshiCudaChunk *c = &d->chunks[d->n_chunks];
   void *host = nullptr;
   c->size = bytes > CHUNK ? bytes : CHUNK;
-  c->device = static_cast<char *>(moshi_cuda_alloc(d, c->size));
+  c->device = static_cast<char *>(moshi_cuda_alloc(d, c->size, true));
   if (!c->device ||
       cudaHostAlloc(&host, c->size, cudaHostAllocDefault) != cudaSuccess) {
     cudaFree(c->device);
@@ -103,6 +103,12 @@ find_chunk(MoshiCuda *d, size_t bytes)
 }
 
 } // namespace
+
+bool
+moshi_cuda_frame_init(MoshiCuda *d)
+{
+  return find_chunk(d, CHUNK) != nullptr;
+}
 
 void *
 moshi_cuda_record(MoshiCuda *d, MoshiCudaKind kind)
@@ -158,7 +164,7 @@ moshi_cuda_scratch(MoshiCuda *d, size_t bytes)
     moshi_cuda_check(d, cudaErrorMemoryAllocation);
     return nullptr;
   }
-  void *scratch = moshi_cuda_alloc(d, 2 * bytes);
+  void *scratch = moshi_cuda_alloc(d, 2 * bytes, true);
   if (!scratch) {
     moshi_cuda_check(d, cudaErrorMemoryAllocation);
     return nullptr;

@@ -46,7 +46,7 @@ moshi_cuda_rows_matrix(MoshiDevice *base, MoshiMatrix *m, const MoshiRows *host)
   std::lock_guard<std::recursive_mutex> locked(*d->lock);
   const MoshiCudaLayout l = moshi_cuda_layout(host);
   cudaSetDevice(d->index);
-  char *memory = static_cast<char *>(moshi_cuda_alloc(d, l.bytes));
+  char *memory = static_cast<char *>(moshi_cuda_alloc(d, l.bytes, false));
 
   *m = MoshiMatrix();
   if (!memory || !copy_rows(d, host, memory, &l)) {
@@ -65,7 +65,7 @@ moshi_cuda_packed_matrix(MoshiDevice *base, MoshiMatrix *m, MoshiType type, int 
   std::lock_guard<std::recursive_mutex> locked(*d->lock);
   const size_t bytes = moshi_panels_bytes(type, rows, cols);
   cudaSetDevice(d->index);
-  void *panels = malloc(bytes), *memory = panels ? moshi_cuda_alloc(d, bytes) : nullptr;
+  void *panels = malloc(bytes), *memory = panels ? moshi_cuda_alloc(d, bytes, false) : nullptr;
   bool ok = memory != nullptr;
 
   *m = MoshiMatrix();

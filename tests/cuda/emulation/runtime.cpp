@@ -17,6 +17,7 @@
 
 #include <time.h>
 
+#include "counters.h"
 #include "grid.h"
 
 namespace emulation {
@@ -50,6 +51,7 @@ static struct {
 } machine;
 
 static std::recursive_mutex lock;
+static EmulationCounters counters;
 static std::map<char *, size_t> blocks;
 static long long used, mallocs, launches;
 static cudaError_t sticky, last;
@@ -157,7 +159,9 @@ enqueue_kernel(const char *name, dim3 grid, dim3 block, size_t shared_bytes,
     return;
   }
   Launch l = {name, grid, block, shared_bytes, cooperative, std::move(body)};
+  counters.launches += !stream_of(stream)->capturing;
   enqueue(stream, [l] {
+    counters.kernels++;
     if (machine.fail_launch && ++launches >= machine.fail_launch)
       return cudaErrorIllegalAddress;
     run_grid(l, machine.seed);
@@ -205,6 +209,7 @@ cudaMalloc(void **p, size_t bytes)
   if (sticky || driver_error())
     return result(driver_error());
   mallocs++;
+  counters.allocations++;
   *p = nullptr;
   if (bytes > size_t(machine.memory - used) ||
       (machine.fail_malloc && mallocs >= machine.fail_malloc) ||
@@ -257,6 +262,8 @@ cudaMemcpyAsync(
   if (!copy_allowed(to, from, bytes, kind))
     return result(cudaErrorInvalidValue);
   return enqueue(stream, [=] {
+    counters.copies_in += kind == cudaMemcpyHostToDevice;
+    counters.copies_out += kind == cudaMemcpyDeviceToHost;
     memmove(to, from, bytes);
     return cudaSuccess;
   });
@@ -427,6 +434,7 @@ cudaStreamSynchronize(cudaStream_t stream)
     s->invalidated = true;
     return result(cudaErrorStreamCaptureUnsupported);
   }
+  counters.synchronisations++;
   run_until(s, s->queued);
   return result(cudaSuccess);
 }
@@ -504,6 +512,7 @@ cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode)
   Locked locked(lock);
   if (!stream || stream->capturing)
     return result(cudaErrorStreamCaptureUnsupported);
+  counters.captures++;
   stream->capturing = new Graph;
   stream->invalidated = false;
   captures += mode != cudaStreamCaptureModeRelaxed;
@@ -538,6 +547,7 @@ cudaError_t
 cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
 {
   Locked locked(lock);
+  counters.graphs++;
   return enqueue(stream, [nodes = exec->nodes] {
     for (const Work &node : nodes)
       if (const cudaError_t error = node())
@@ -558,6 +568,13 @@ cudaGraphExecDestroy(cudaGraphExec_t exec)
 {
   delete exec;
   return cudaSuccess;
+}
+
+void
+emulation_count(EmulationCounters *to)
+{
+  Locked locked(lock);
+  *to = counters;
 }
 
 /* ------------------------------------------------------------------ errors */

@@ -1,0 +1,292 @@
+/* What a user sees of a card that is not there, too old, too small, or lost in the middle
+ * of a stream; and what one frame asks of the runtime. MOSHI_EMULATION makes the card
+ * (emulation/runtime.cpp). */
+#include <dlfcn.h>
+#include <string.h>
+
+#include "device/device.h"
+#include "emulation/counters.h"
+#include "lm-vectors.h"
+
+/* ------------------------------------------------------------------- opening */
+
+typedef struct {
+  const char *name, *machine, *device, *message;
+} Refusal;
+
+static const Refusal refusals[] = {
+    {"no-driver", "driver=0", "cuda",
+        "there is no NVIDIA driver on this machine, or it is not visible here; install "
+        "it, or use device 'cpu'"},
+    {"old-driver", "driver=12020", "cuda",
+        "the NVIDIA driver is for CUDA 12.2, and this back end was built with CUDA 13.0; "
+        "update the driver, or use device 'cpu'"},
+    {"no-card", "devices=0", "cuda",
+        "this machine has no CUDA card, or CUDA_VISIBLE_DEVICES hides it; use device "
+        "'cpu'"},
+    {"old-card", "cc=75", "cuda:0",
+        "cuda:0 (Emulation) has compute capability 7.5, and this build begins at 8.0; "
+        "use a newer card or device 'cpu'"},
+    {"eighth-card", "devices=1", "cuda:7",
+        "device 'cuda:7': this machine has 1 CUDA card, of which the first is 'cuda:0'"},
+    {"third-card", "devices=2", "cuda:2",
+        "device 'cuda:2': this machine has 2 CUDA cards, of which the first is "
+        "'cuda:0'"},
+};
+
+static void
+test_refusal(gconstpointer data)
+{
+  const Refusal *r = data;
+  MoshiError error = {0};
+  g_setenv("MOSHI_EMULATION", r->machine, TRUE);
+  g_assert_null(moshi_device_open(r->device, 1, &error));
+  g_assert_cmpstr(error.message, ==, r->message);
+  g_assert_cmpint(error.status, ==, MOSHI_ERROR_NOT_FOUND);
+}
+
+static void
+test_auto(void)
+{
+  MoshiError error = {0};
+  g_setenv("MOSHI_EMULATION", "driver=0", TRUE);
+  MoshiDevice *d = moshi_device_open("auto", 1, &error);
+  g_assert_cmpstr(d->ops->name, ==, "cpu");
+  moshi_device_close(d);
+  g_setenv("MOSHI_EMULATION", "devices=2", TRUE);
+  d = moshi_device_open("auto", 1, &error);
+  g_assert_cmpstr(d->description, ==, "cuda:0 (Emulation, 9 GB)");
+  moshi_device_close(d);
+  d = moshi_device_open("cuda:1", 1, &error);
+  g_assert_true(g_str_has_prefix(d->description, "cuda:1"));
+  moshi_device_close(d);
+}
+
+/* -------------------------------------------------------------------- memory */
+
+static MoshiModel *
+open_on(const char *device, MoshiError *error)
+{
+  char *path = g_build_filename(g_getenv("MOSHI_TEST_VECTORS"), "lm-mini", NULL);
+  MoshiModel *model = moshi_model_open(
+      &(MoshiModelOptions){.model = path, .parts = MOSHI_PART_LM, .device = device},
+      error);
+  g_free(path);
+  return model;
+}
+
+/* A card with room for half of the weights. */
+static void
+test_small_card(void)
+{
+  MoshiError error = {0};
+  g_setenv("MOSHI_EMULATION", "memory=1400000", TRUE);
+  MoshiModel *model = open_on("cuda", &error);
+  g_assert_nonnull(model);
+  g_assert_cmpint(moshi_model_load(model, NULL, NULL, &error), ==, MOSHI_ERROR_MEMORY);
+  g_assert_nonnull(strstr(error.message, "model.safetensors: its weights need 0.0 GB "
+                                         "and cuda:0 (Emulation, 0 GB) has 0.0 GB free;"
+                                         " use a smaller or quantised model"));
+  moshi_model_unref(model);
+
+  model = open_on("auto", &error);
+  g_assert_nonnull(model);
+  g_assert_true(g_str_has_prefix(moshi_model_device(model), "cpu"));
+  g_assert_cmpint(moshi_model_load(model, NULL, NULL, &error), ==, 0);
+  moshi_model_unref(model);
+}
+
+static MoshiSession *
+new_session(MoshiModel *model, int batch, MoshiError *error)
+{
+  MoshiSessionOptions options;
+  moshi_session_options_init(&options, model);
+  options.batch = batch;
+  options.sampling.temperature = options.sampling.text_temperature = 0;
+  return moshi_session_new(model, &options, error);
+}
+
+static int
+step(MoshiSession *s, int batch, MoshiError *error)
+{
+  int32_t user[8 * 4], tokens[9 * 4];
+  for (int i = 0; i < 8 * 4; i++)
+    user[i] = i * 7 % 64;
+  g_assert_cmpint(batch, <=, 4);
+  return moshi_session_step(s, user, NULL, tokens, NULL, error);
+}
+
+/* Sessions are let in until the card is full; those that are in go on. */
+static void
+test_admission(void)
+{
+  MoshiSession *sessions[64] = {0};
+  MoshiError error = {0};
+  int n = 0;
+  g_setenv("MOSHI_EMULATION", "memory=12000000", TRUE);
+  MoshiModel *model = open_on("cuda", &error);
+  g_assert_cmpint(moshi_model_load(model, NULL, NULL, &error), ==, 0);
+  while (n < 64 && (sessions[n] = new_session(model, 4, &error)))
+    n++;
+  g_test_message("%d sessions of 4 streams: %s", n, error.message);
+  g_assert_cmpint(n, >, 1);
+  g_assert_cmpint(n, <, 64);
+  g_assert_cmpint(error.status, ==, MOSHI_ERROR_MEMORY);
+  g_assert_true(g_str_has_prefix(
+      error.message, "no memory on cuda:0 (Emulation, 0 GB) for a session of 4 streams"));
+  for (int i = 0; i < n; i++) {
+    g_assert_cmpint(step(sessions[i], 4, &error), ==, 0);
+    moshi_session_free(sessions[i]);
+  }
+  moshi_model_unref(model);
+}
+
+/* ---------------------------------------------------------------- a lost card */
+
+static void
+test_lost_card(void)
+{
+  MoshiError error = {0};
+  g_setenv("MOSHI_EMULATION", "fail-launch=2000", TRUE);
+  MoshiModel *on_card = open_on("cuda", &error), *on_cpu = open_on("cpu", &error);
+  g_assert_cmpint(moshi_model_load(on_card, NULL, NULL, &error), ==, 0);
+  g_assert_cmpint(moshi_model_load(on_cpu, NULL, NULL, &error), ==, 0);
+  MoshiSession *lost = new_session(on_card, 1, &error);
+  MoshiSession *other = new_session(on_cpu, 1, &error);
+  int steps = 0;
+  while (steps < 100 && !step(lost, 1, &error))
+    steps++;
+  g_assert_cmpint(steps, >, 2);
+  g_assert_cmpint(steps, <, 100);
+  for (int i = 0; i < 2; i++) {
+    g_assert_cmpint(error.status, ==, MOSHI_ERROR_DEVICE);
+    g_assert_cmpstr(error.message, ==,
+        "cuda:0 (Emulation): cudaErrorIllegalAddress: an illegal memory access was "
+        "encountered; nothing more can be computed on this card by this process");
+    memset(&error, 0, sizeof error);
+    g_assert_cmpint(step(lost, 1, &error), ==, MOSHI_ERROR_DEVICE);
+  }
+  g_assert_cmpint(step(other, 1, &error), ==, 0);
+  g_assert_null(new_session(on_card, 1, &error));
+  moshi_session_free(lost);
+  moshi_session_free(other);
+  moshi_model_unref(on_card);
+  moshi_model_unref(on_cpu);
+}
+
+/* ------------------------------------------------------------------- a frame */
+
+static EmulationCounters
+count(void)
+{
+  static void (*emulation_count)(EmulationCounters *);
+  EmulationCounters counters;
+  if (!emulation_count) {
+    void *module = dlopen(g_getenv("MOSHI_CUDA_MODULE"), RTLD_NOW | RTLD_NOLOAD);
+    emulation_count = dlsym(module, "emulation_count");
+  }
+  emulation_count(&counters);
+  return counters;
+}
+
+static void
+assert_one_graph(const EmulationCounters *before)
+{
+  const EmulationCounters after = count();
+  g_assert_cmpint(after.captures, ==, before->captures);
+  g_assert_cmpint(after.graphs, ==, before->graphs + 1);
+  g_assert_cmpint(after.launches, ==, before->launches);
+  g_assert_cmpint(after.copies_in, ==, before->copies_in + 1);
+  g_assert_cmpint(after.copies_out, ==, before->copies_out + 1);
+  g_assert_cmpint(after.synchronisations, ==, before->synchronisations + 1);
+  g_assert_cmpint(after.allocations, ==, before->allocations);
+}
+
+/* One copy in, one graph, one copy out, one synchronisation; and still the same graph
+ * when positions, temperatures, seeds or the running slots change. */
+static void
+test_one_graph(void)
+{
+  enum { BATCH = 4 };
+  const uint8_t masks[][BATCH] = {{1, 1, 0, 0}, {0, 1, 1, 0}, {1, 0, 0, 1}};
+  MoshiError error = {0};
+  int32_t user[8 * BATCH] = {0}, tokens[9 * BATCH];
+  g_setenv("MOSHI_EMULATION", "seed=3", TRUE);
+  MoshiModel *model = open_on("cuda", &error);
+  g_assert_cmpint(moshi_model_load(model, NULL, NULL, &error), ==, 0);
+  MoshiSession *s = new_session(model, BATCH, &error);
+  for (int i = 0; i < 8; i++) {
+    const EmulationCounters before = count();
+    moshi_session_set_sampling(s, i % BATCH,
+        &(MoshiSampling){.temperature = i * 0.1f,
+            .text_temperature = 0.5f,
+            .top_k = 3 + i,
+            .text_top_k = 5,
+            .seed = i});
+    if (i == 6)
+      moshi_session_reset(s, masks[0]);
+    g_assert_cmpint(
+        moshi_session_step(s, user, masks[i % 3], tokens, NULL, &error), ==, 0);
+    if (i == 1)
+      g_assert_cmpint(count().captures, ==, before.captures + 1);
+    if (i > 1)
+      assert_one_graph(&before);
+  }
+  moshi_session_free(s);
+  moshi_model_unref(model);
+}
+
+/* Sampled tokens do not depend on graphs, and are the CPU's. */
+static void
+test_same_draws(void)
+{
+  MoshiError error = {0};
+  MoshiSession *sessions[2];
+  MoshiModel *models[2];
+  g_setenv("MOSHI_EMULATION", "seed=4", TRUE);
+  for (int i = 0; i < 2; i++) {
+    MoshiSessionOptions options;
+    models[i] = open_on(i ? "cuda" : "cpu", &error);
+    g_assert_cmpint(moshi_model_load(models[i], NULL, NULL, &error), ==, 0);
+    moshi_session_options_init(&options, models[i]);
+    options.sampling = (MoshiSampling){.temperature = 0.8f,
+        .text_temperature = 0.7f,
+        .top_k = 20,
+        .text_top_k = 25,
+        .seed = 5};
+    sessions[i] = moshi_session_new(models[i], &options, &error);
+  }
+  for (int t = 0; t < 12; t++) {
+    int32_t user[8], tokens[2][9], text[2];
+    for (int k = 0; k < 8; k++)
+      user[k] = (t * 11 + k * 5) % 64;
+    for (int i = 0; i < 2; i++)
+      g_assert_cmpint(
+          moshi_session_step(sessions[i], user, NULL, tokens[i], &text[i], &error), ==,
+          0);
+    g_assert_cmpint(text[0], ==, text[1]);
+    g_assert_cmpmem(tokens[0], sizeof tokens[0], tokens[1], sizeof tokens[1]);
+  }
+  for (int i = 0; i < 2; i++) {
+    moshi_session_free(sessions[i]);
+    moshi_model_unref(models[i]);
+  }
+}
+
+int
+main(int argc, char **argv)
+{
+  g_test_init(&argc, &argv, NULL);
+  for (size_t i = 0; i < G_N_ELEMENTS(refusals); i++) {
+    char *name = g_strconcat("/cuda/refused/", refusals[i].name, NULL);
+    g_test_add_data_func(name, &refusals[i], test_refusal);
+    g_free(name);
+  }
+  g_test_add_func("/cuda/auto", test_auto);
+  g_test_add_func("/cuda/small-card", test_small_card);
+  g_test_add_func("/cuda/admission", test_admission);
+  g_test_add_func("/cuda/lost-card", test_lost_card);
+  g_test_add_func("/cuda/one-graph", test_one_graph);
+  g_test_add_func("/cuda/same-draws", test_same_draws);
+  return g_test_run();
+}
