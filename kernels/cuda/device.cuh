@@ -60,6 +60,7 @@ typedef struct {
   cudaError_t error; /* the first that is not a refused allocation; stays */
 
   MoshiCudaBytes records;
+  size_t last; /* where the last of them begins */
   MoshiCudaChunk chunks[MOSHI_CUDA_MAX_CHUNKS];
   int n_chunks;
   MoshiCudaPushed pushed[MOSHI_CUDA_PUSHED];
@@ -128,6 +129,10 @@ typedef enum {
 /* Appends a record; its struct is zero and is to be filled field by field (bytes of
  * padding are compared too). NULL after a failure. */
 void *moshi_cuda_record(MoshiCuda *d, MoshiCudaKind kind);
+/* The struct of the last record, if it is of this kind; else NULL. */
+const void *moshi_cuda_last(const MoshiCuda *d, MoshiCudaKind kind);
+/* Takes the last record back. */
+void moshi_cuda_drop(MoshiCuda *d);
 /* A copy on the device of `bytes` of the host's, there when the records run; NULL
  * after a failure. */
 void *moshi_cuda_push(MoshiCuda *d, const void *host, size_t bytes);

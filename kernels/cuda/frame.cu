@@ -118,10 +118,27 @@ moshi_cuda_record(MoshiCuda *d, MoshiCudaKind kind)
     return nullptr;
   const Header header = {static_cast<uint32_t>(kind), static_cast<uint32_t>(bytes)};
   char *at = d->records.data + d->records.used;
+  d->last = d->records.used;
   memcpy(at, &header, sizeof header);
   memset(at + sizeof header, 0, bytes);
   d->records.used += sizeof header + bytes;
   return at + sizeof header;
+}
+
+const void *
+moshi_cuda_last(const MoshiCuda *d, MoshiCudaKind kind)
+{
+  if (d->error || !d->records.used)
+    return nullptr;
+  const char *at = d->records.data + d->last;
+  return reinterpret_cast<const Header *>(at)->kind == kind ? at + sizeof(Header)
+                                                            : nullptr;
+}
+
+void
+moshi_cuda_drop(MoshiCuda *d)
+{
+  d->records.used = d->last;
 }
 
 /* All layers of a transformer name the same slots and positions: one copy will do. */

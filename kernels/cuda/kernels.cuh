@@ -23,12 +23,12 @@
  * weights are as moshi_cuda_rows() has them (layout.cuh) or, packed, panels of
  * moshi_pack_panels(). norm, not of packed weights: the rows of x go through an RMS
  * norm with this weight and eps first; the same bits as of moshi_cuda_norm, then the
- * product. */
+ * product. normed: where that norm's rows go, dense; or NULL. */
 typedef struct {
   MoshiRows w;
   MoshiView x, y, residual;
   const float *bias, *scale, *norm;
-  float eps;
+  float *normed, eps;
   int packed, batch, steps, n_out, act, gated, unused;
 } MoshiCudaLinear;
 

@@ -17,18 +17,46 @@
 /* Rows of weights that share a reading of x. */
 enum { MOSHI_ROWS = 2 };
 
-/* Four of an item's x from column c on, normalised where the product asks for it. */
-__device__ __forceinline__ void
-moshi_four(
-    const MoshiCudaLinear &a, const float *x, int c, float inverse, float (&v)[4])
-{
+/* A row of x of a product, and how it is normalised where the product asks for it. */
+struct MoshiInput {
+  const float *x, *norm; /* norm: NULL without */
+  float *normed;         /* or NULL: where the normalised row is wanted, too */
+  float inverse;
+  int cols;
+  bool aligned; /* to 16 bytes, all of them */
+
+  /* Four from column c on; zeros behind the last. */
+  __device__ __forceinline__ void four(int c, float (&v)[4]) const
+  {
+    read(x, c, v);
+    if (!norm)
+      return;
+    float w[4];
+    read(norm, c, w);
 #pragma unroll
-  for (int i = 0; i < 4; i++) {
-    v[i] = c + i < a.w.cols ? x[c + i] : 0;
-    if (a.norm && c + i < a.w.cols)
-      v[i] = moshi_mul(moshi_mul(v[i], inverse), a.norm[c + i]);
+    for (int i = 0; i < 4; i++) {
+      v[i] = moshi_mul(moshi_mul(v[i], inverse), w[i]);
+      if (normed && c + i < cols)
+        normed[c + i] = v[i];
+    }
   }
-}
+
+private:
+  __device__ __forceinline__ void read(const float *from, int c, float (&v)[4]) const
+  {
+    if (aligned && c + 4 <= cols) {
+      const float4 f = *reinterpret_cast<const float4 *>(from + c);
+      v[0] = f.x;
+      v[1] = f.y;
+      v[2] = f.z;
+      v[3] = f.w;
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      v[i] = c + i < cols ? from[c + i] : 0;
+  }
+};
 
 __device__ __forceinline__ void
 moshi_words(uint4 v, uint32_t (&words)[4])
@@ -48,13 +76,13 @@ template <int TYPE> struct MoshiFloatOperand {
 
   /* x of pieces [first, first + n) of one item. */
   template <int THREADS>
-  __device__ static __forceinline__ void stage(const MoshiCudaLinear &a, const float *x,
-      float inverse, uint4 *units, int pitch, int first, int n)
+  __device__ static __forceinline__ void stage(
+      const MoshiInput &x, uint4 *units, int pitch, int first, int n)
   {
     for (int i = threadIdx.x; i < n * UNITS; i += THREADS) {
       const int p = i / UNITS, j = i % UNITS;
       float v[4];
-      moshi_four(a, x, (first + p) * Piece::N + 4 * j, inverse, v);
+      x.four((first + p) * Piece::N + 4 * j, v);
       units[j * pitch + p] = make_uint4(moshi_float_bits(v[0]), moshi_float_bits(v[1]),
           moshi_float_bits(v[2]), moshi_float_bits(v[3]));
     }
@@ -126,8 +154,8 @@ template <int TYPE> struct MoshiIntegerOperand {
   static constexpr int PLANE = Piece::N / 16, UNITS = 2 * PLANE + 1;
 
   template <int THREADS>
-  __device__ static __forceinline__ void stage(const MoshiCudaLinear &a, const float *x,
-      float inverse, uint4 *units, int pitch, int first, int n)
+  __device__ static __forceinline__ void stage(
+      const MoshiInput &x, uint4 *units, int pitch, int first, int n)
   {
     enum { CHUNK = 64, LANES = CHUNK / 4 };
     const int lane = threadIdx.x % LANES, end = (first + n) * Piece::N;
@@ -136,7 +164,7 @@ template <int TYPE> struct MoshiIntegerOperand {
     for (int c0 = first * Piece::N; c0 < end; c0 += THREADS / LANES * CHUNK) {
       const int c = c0 + threadIdx.x / LANES * CHUNK + 4 * lane;
       float v[4];
-      moshi_four(a, x, c, inverse, v);
+      x.four(c, v);
       const float scale = scale_of(v);
       const float rescale = scale > 0 ? 1 / scale : 0;
       int q[4], sum = 0;

@@ -21,15 +21,11 @@ struct Operation {
       moshi_cuda_flush(d);
     d->lock->unlock();
   }
-  template <class T>
-  T *
-  record(MoshiCudaKind kind)
+  template <class T> T *record(MoshiCudaKind kind)
   {
     return static_cast<T *>(moshi_cuda_record(d, kind));
   }
-  template <class T>
-  const T *
-  push(const T *host, size_t n)
+  template <class T> const T *push(const T *host, size_t n)
   {
     return static_cast<const T *>(moshi_cuda_push(d, host, n * sizeof *host));
   }
@@ -68,12 +64,51 @@ fill_linear(MoshiCudaLinear *a, const MoshiLinearOp *op)
   a->steps = op->steps;
 }
 
+bool
+apart(const float *a, size_t a_size, const float *b, size_t b_size)
+{
+  return a + a_size <= b || b + b_size <= a;
+}
+
+/* The norm that made x just before, if the product can do it on the way: of few rows,
+ * as each of its blocks does it anew. */
+bool
+take_norm(MoshiCuda *d, const MoshiLinearOp *op, MoshiCudaNorm *norm)
+{
+  enum { FEW = 8 };
+  const void *last = moshi_cuda_last(d, MOSHI_CUDA_NORM);
+  const size_t cols = op->w->m.cols, items = (size_t)op->batch * op->steps;
+  if (!last || op->w->packed || items > FEW)
+    return false;
+  memcpy(norm, last, sizeof *norm);
+  const size_t out =
+      op->batch * op->y.batch_stride + op->steps * op->y.step_stride + op->w->m.rows;
+  if (!norm->rms || norm->y != op->x.data || (size_t)norm->n != items ||
+      (size_t)norm->dim != cols || (op->steps > 1 && op->x.step_stride != cols) ||
+      (op->batch > 1 && op->x.batch_stride != cols * op->steps) ||
+      !apart(norm->x, items * cols, norm->y, items * cols) ||
+      !apart(norm->x, items * cols, op->y.data, out))
+    return false;
+  moshi_cuda_drop(d);
+  return true;
+}
+
 void
 linear(MoshiDevice *base, const MoshiLinearOp *op)
 {
   Operation o(base);
-  if (MoshiCudaLinear *a = o.record<MoshiCudaLinear>(MOSHI_CUDA_LINEAR))
-    fill_linear(a, op);
+  MoshiCudaNorm norm;
+  const bool normed = take_norm(o.d, op, &norm);
+  MoshiCudaLinear *a = o.record<MoshiCudaLinear>(MOSHI_CUDA_LINEAR);
+  if (!a)
+    return;
+  fill_linear(a, op);
+  if (normed) {
+    a->x.data = const_cast<float *>(norm.x);
+    a->norm = norm.weight;
+    a->normed = norm.y;
+    a->eps = norm.eps;
+  }
 }
 
 void

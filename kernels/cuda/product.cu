@@ -126,6 +126,18 @@ store(
         a.residual.data ? moshi_row(a.residual, a.steps, item, 0) : nullptr, n);
 }
 
+/* Of each row, one block writes what the norm would have. */
+__device__ __forceinline__ MoshiInput
+input_of(const MoshiCudaLinear &a, int item, float inverse)
+{
+  const float *x = moshi_row(a.x, a.steps, item, 0);
+  const uintptr_t bits =
+      reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(a.norm);
+  float *normed =
+      a.normed && blockIdx.y == 0 ? a.normed + (size_t)item * a.w.cols : nullptr;
+  return MoshiInput{x, a.norm, normed, inverse, a.w.cols, bits % 16 == 0};
+}
+
 template <int TYPE, int ITEMS>
 __global__ void
 __launch_bounds__(THREADS) rows_kernel(MoshiCudaLinear a)
@@ -137,15 +149,7 @@ __launch_bounds__(THREADS) rows_kernel(MoshiCudaLinear a)
   const WarpRows w = rows_of_warp(a);
   Flight<TYPE, ITEMS> flight;
   float sums[ROWS][ITEMS] = {}, inverse[ITEMS] = {};
-  const float *x[ITEMS];
 
-#pragma unroll
-  for (int b = 0; b < ITEMS; b++)
-    x[b] = moshi_row(a.x, a.steps, min(item0 + b, items - 1), 0);
-  if (a.norm)
-#pragma unroll
-    for (int b = 0; b < ITEMS; b++)
-      inverse[b] = moshi_inverse_rms<WARPS>(x[b], a.w.cols, a.eps);
   for (int first = 0; first < pieces; first += MOST) {
     const int end = min(first + MOST, pieces);
     int p = first + threadIdx.x % MOSHI_WARP;
@@ -154,9 +158,14 @@ __launch_bounds__(THREADS) rows_kernel(MoshiCudaLinear a)
     if (first > 0)
       __syncthreads();
 #pragma unroll
-    for (int b = 0; b < ITEMS; b++)
-      Operand<TYPE>::template stage<THREADS>(a, x[b], inverse[b],
+    for (int b = 0; b < ITEMS; b++) {
+      const int item = min(item0 + b, items - 1);
+      if (a.norm && first == 0)
+        inverse[b] =
+            moshi_inverse_rms<WARPS>(moshi_row(a.x, a.steps, item, 0), a.w.cols, a.eps);
+      Operand<TYPE>::template stage<THREADS>(input_of(a, item, inverse[b]),
           xs + b * Operand<TYPE>::UNITS * pitch, pitch, first, end - first);
+    }
     __syncthreads();
     for (int q = first;;) {
       flight.multiply(xs + p - first, pitch, p, end, sums);

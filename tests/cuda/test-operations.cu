@@ -227,7 +227,7 @@ check_linear(MoshiType type, bool gated)
   const bool normed = below(2);
   const std::vector<float> x = floats(x_size), bias = floats(n), scale = floats(n);
   const std::vector<float> residual = floats(y_size), weight = floats(cols);
-  std::vector<float> h(x_size), want(y_size), y(y_size), alone(n);
+  std::vector<float> h(x_size), other(x_size), want(y_size), y(y_size), alone(n);
   Memory m;
   Matrix w;
 
@@ -241,6 +241,7 @@ check_linear(MoshiType type, bool gated)
   a.x = {normed ? (float *)norm.x : norm.y, (size_t)cols * steps, (size_t)cols};
   a.y = {m.back(y.data(), y_size), (size_t)n * steps, (size_t)n};
   a.norm = normed ? norm.weight : nullptr;
+  a.normed = normed && below(2) ? m.back(other.data(), x_size) : nullptr;
   a.eps = norm.eps;
   a.batch = batch;
   a.steps = steps;
