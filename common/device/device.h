@@ -156,6 +156,14 @@ typedef struct {
   float bonus;   /* added to that */
 } MoshiEdit;
 
+/* A kernel of a device, timed. */
+typedef struct {
+  const char *name, *type; /* "linear1" and "q4_k", "attend" and the type of its ring */
+  int rows, cols, batch;   /* of attention: heads, keys */
+  double bytes, seconds;   /* that are read once, and the time of one launch */
+  double copy_gb_s;        /* what a copy in the device's memory reads and writes */
+} MoshiTimed;
+
 typedef struct {
   const char *name; /* "cpu", "cuda" */
   void (*close)(MoshiDevice *d);
@@ -222,6 +230,10 @@ typedef struct {
   void (*guide)(
       MoshiDevice *d, float *y, const float *a, const float *b, float coef, size_t n);
   void (*softmax)(MoshiDevice *d, float *y, const float *x, int n, int size);
+  /* Times the device's own kernels on shapes of the 7B model, their sizes divided by
+   * `shrink`; NULL: there are none but those of kernels/. */
+  int (*bench)(MoshiDevice *d, int shrink,
+      void (*report)(void *ctx, const MoshiTimed *timed), void *ctx, MoshiError *error);
 } MoshiDeviceOps;
 
 struct MoshiDevice {

@@ -268,6 +268,7 @@ print_help(void)
   printf(
       "Usage: moshi-bench mimi|lm|start --model MODEL|--shape SHAPE [OPTION…]\n"
       "       moshi-bench kernels [--bench] [--json] [OPTION…] [NAME…]\n"
+      "       moshi-bench kernels --device DEVICE [--json] [--shrink N]\n"
       "       moshi-bench quality [--model MODEL] [OPTION…]\n\n"
       "How long a frame takes, and how near that is to the machine's limit; and what "
       "formats of weights cost in quality.\n"
@@ -291,6 +292,9 @@ main(int argc, char **argv)
     status = run_command(MOSHI_PART_LM, lm, argc - 1, argv + 1, &error);
   else if (!strcmp(name, "start"))
     status = run_command(MOSHI_PART_LM, bench_start, argc - 1, argv + 1, &error);
+  else if (!strcmp(name, "kernels") && argc > 2 &&
+           g_str_has_prefix(argv[2], "--device"))
+    status = bench_card(argc - 1, argv + 1, &error);
   else if (!strcmp(name, "kernels"))
     return moshi_check_kernels(argc - 2, argv + 2);
   else if (!strcmp(name, "quality"))

@@ -54,6 +54,8 @@ int bench_mimi(BenchRun *run, MoshiError *error);
 int bench_lm(BenchRun *run, MoshiError *error);
 /* Row start: from looking for the model to the first token. */
 int bench_start(BenchRun *run, MoshiError *error);
+/* Times a device's own kernels. */
+int bench_card(int argc, char **argv, MoshiError *error);
 /* The row of the kind: how many streams the machine holds. */
 int bench_streams(BenchRun *run, const BenchStreamKind *kind, MoshiError *error);
 

@@ -180,8 +180,8 @@ time_attend(Run *run, int kv, int heads, int context, double *bytes)
 } // namespace
 
 cudaError_t
-moshi_cuda_bench(MoshiCudaBench *bench,
-    void (*report)(void *ctx, const MoshiCudaTimed *timed), void *ctx)
+moshi_cuda_bench(const MoshiCudaBench *bench,
+    void (*report)(void *ctx, const MoshiTimed *timed), void *ctx)
 {
   static const char *const kv_names[MOSHI_N_KVS] = {"f32", "bf16", "i8"};
   const int shrink = bench->shrink > 1 ? bench->shrink : 1;
@@ -193,22 +193,23 @@ moshi_cuda_bench(MoshiCudaBench *bench,
     return run.error;
   MOSHI_LAUNCH(random_kernel, dim3(1024), dim3(BLOCK), 0, run.stream,
       reinterpret_cast<uint32_t *>(run.pool), run.size / sizeof(uint32_t));
-  bench->copy_gb_s = copy_speed(&run);
+  const double copy_gb_s = copy_speed(&run);
   for (const auto &shape : shapes)
     for (int type = 0; type < MOSHI_N_TYPES; type++)
       for (int batch = 1; batch <= MAX_BATCH; batch *= 2) {
         const MoshiRows host =
             matrix((MoshiType)type, shape.rows / shrink, shape.cols / shrink);
-        const MoshiCudaTimed timed = {shape.name, moshi_type_name((MoshiType)type),
+        const MoshiTimed timed = {shape.name, moshi_type_name((MoshiType)type),
             host.rows, host.cols, batch, (double)moshi_cuda_layout(&host).bytes,
-            time_product(&run, host, shape.gated, batch)};
+            time_product(&run, host, shape.gated, batch), copy_gb_s};
         if (run.error)
           return run.error;
         report(ctx, &timed);
       }
   for (int kv = 0; kv < MOSHI_N_KVS; kv++) {
-    MoshiCudaTimed timed = {"attend", kv_names[kv],
-        HEADS / (shrink > HEADS ? HEADS : shrink), CONTEXT / shrink, 1, 0, 0};
+    MoshiTimed timed = {"attend", kv_names[kv],
+        HEADS / (shrink > HEADS ? HEADS : shrink), CONTEXT / shrink, 1, 0, 0,
+        copy_gb_s};
     timed.seconds = time_attend(&run, kv, timed.rows, timed.cols, &timed.bytes);
     if (run.error)
       return run.error;

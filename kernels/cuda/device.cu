@@ -6,11 +6,13 @@
 #include <cstring>
 #include <new>
 
+#include "bench.cuh"
 #include "device.cuh"
 #include "module.h"
 
 #ifndef MOSHI_CUDA_OLDEST
-#define MOSHI_CUDA_OLDEST 80 /* compute capability that this build begins at, times 10 */
+#define MOSHI_CUDA_OLDEST                                                              \
+  80 /* compute capability that this build begins at, times 10 */
 #endif
 
 /* Left free on the card by weights and sessions: for arguments, scratch, graphs, and
@@ -74,7 +76,10 @@ struct Use {
     d->lock->lock();
     moshi_cuda_check(d, cudaSetDevice(d->index));
   }
-  ~Use() { d->lock->unlock(); }
+  ~Use()
+  {
+    d->lock->unlock();
+  }
 };
 
 static void *
@@ -168,6 +173,26 @@ device_sync(MoshiDevice *base, MoshiError *error)
       cudaGetErrorName(d->error), cudaGetErrorString(d->error));
 }
 
+/* -------------------------------------------------------------------- bench */
+
+static int
+device_bench(MoshiDevice *base, int shrink,
+    void (*report)(void *ctx, const MoshiTimed *timed), void *ctx, MoshiError *error)
+{
+  Use use(base);
+  MoshiCudaBench bench = {};
+  bench.shrink = shrink;
+  if (shrink > 1) {
+    bench.memory = (size_t)16 << 20;
+    bench.launches = 1;
+  }
+  const cudaError_t status = moshi_cuda_bench(&bench, report, ctx);
+  if (status == cudaSuccess)
+    return 0;
+  return moshi_cuda_fail(error, MOSHI_ERROR_DEVICE, "%s: %s: %s", use.d->name,
+      cudaGetErrorName(status), cudaGetErrorString(status));
+}
+
 /* ------------------------------------------------------------------ opening */
 
 static void
@@ -199,6 +224,7 @@ operations(void)
     ops.rows_matrix = moshi_cuda_rows_matrix;
     ops.packed_matrix = moshi_cuda_packed_matrix;
     ops.free_matrix = moshi_cuda_free_matrix;
+    ops.bench = device_bench;
     moshi_cuda_operations(&ops);
     return ops;
   }();
@@ -225,8 +251,9 @@ no_devices(cudaError_t status, MoshiError *error)
     return moshi_cuda_fail(error, MOSHI_ERROR_NOT_FOUND,
         "this machine has no CUDA card, or CUDA_VISIBLE_DEVICES hides it; use device "
         "'cpu'");
-  return moshi_cuda_fail(error, MOSHI_ERROR_NOT_FOUND, "no CUDA card can be used: %s: %s",
-      cudaGetErrorName(status), cudaGetErrorString(status));
+  return moshi_cuda_fail(error, MOSHI_ERROR_NOT_FOUND,
+      "no CUDA card can be used: %s: %s", cudaGetErrorName(status),
+      cudaGetErrorString(status));
 }
 
 static int
@@ -246,7 +273,8 @@ check_card(int index, cudaDeviceProp *card, MoshiError *error)
     return no_devices(status, error);
   if (card->major * 10 + card->minor < MOSHI_CUDA_OLDEST)
     return moshi_cuda_fail(error, MOSHI_ERROR_NOT_FOUND,
-        "cuda:%d (%s) has compute capability %d.%d, and this build begins at %d.%d; use "
+        "cuda:%d (%s) has compute capability %d.%d, and this build begins at %d.%d; "
+        "use "
         "a newer card or device 'cpu'",
         index, card->name, card->major, card->minor, MOSHI_CUDA_OLDEST / 10,
         MOSHI_CUDA_OLDEST % 10);
@@ -270,8 +298,8 @@ init(MoshiCuda *d, int index, const cudaDeviceProp *card, MoshiError *error)
     status = d->error;
   if (status == cudaSuccess)
     return 0;
-  return moshi_cuda_fail(error, MOSHI_ERROR_DEVICE, "%s cannot be used: %s: %s", d->name,
-      cudaGetErrorName(status), cudaGetErrorString(status));
+  return moshi_cuda_fail(error, MOSHI_ERROR_DEVICE, "%s cannot be used: %s: %s",
+      d->name, cudaGetErrorName(status), cudaGetErrorString(status));
 }
 
 extern "C" MOSHI_CUDA_EXPORT const char moshi_cuda_interface[] = MOSHI_CUDA_INTERFACE;
