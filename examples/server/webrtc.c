@@ -160,12 +160,22 @@ on_sound (GBytes * samples, gpointer user_data)
 }
 
 static void
-on_peer_message (GBytes * message, gpointer user_data)
+note_message (Visitor * self)
 {
-  Visitor *self = user_data;
-
   if (++self->messages > MAX_MESSAGES)
     break_line (self, "Too many messages on the data channel");
+}
+
+static void
+on_text (const gchar * text, gpointer user_data)
+{
+  note_message (user_data);
+}
+
+static void
+on_bytes (GBytes * bytes, gpointer user_data)
+{
+  note_message (user_data);
 }
 
 static void
@@ -252,7 +262,7 @@ static void
 webrtc_begin (Line * line, const gchar * metadata)
 {
   static const PeerFuncs funcs =
-      { on_signal, on_open, on_sound, on_peer_message, on_failed };
+      { on_signal, on_open, on_sound, on_text, on_bytes, on_failed };
   Visitor *self = (Visitor *) line;
   JsonBuilder *b = json_begin ("type", "ready");
 

@@ -9,11 +9,11 @@
 #include "peer.h"
 
 #include <gio/gio.h>
-#include <gst/app/gstappsink.h>
 #include <gst/app/gstappsrc.h>
 #include <string.h>
 
 #include "description.h"
+#include "tap.h"
 
 #define STRING_(x) #x
 #define STRING(x) STRING_ (x)
@@ -58,7 +58,7 @@ struct _Peer
   GSourceFunc end_func;
   gpointer end_data;
 
-  gint heard_streams;           /* atomic */
+  gint offered, heard_streams;  /* atomic */
 };
 
 static void
@@ -220,12 +220,13 @@ describe (Peer * self)
       promise);
 }
 
+/* It knows what it will send. */
 static void
 on_negotiation_needed (GstElement * webrtc, gpointer user_data)
 {
   Peer *self = user_data;
 
-  if (self->flags & PEER_OFFERS)
+  if (g_atomic_int_add (&self->offered, 1) == 0)
     describe (self);
 }
 
@@ -317,27 +318,31 @@ on_channel_open (GstWebRTCDataChannel * channel, gpointer user_data)
 }
 
 static void
-give_message (Peer * self, gpointer message)
+give_text (Peer * self, gpointer text)
 {
-  self->funcs.message (message, self->user_data);
+  self->funcs.text (text, self->user_data);
 }
 
 static void
-on_channel_data (GstWebRTCDataChannel * channel, GBytes * data,
+give_bytes (Peer * self, gpointer bytes)
+{
+  self->funcs.bytes (bytes, self->user_data);
+}
+
+/* An empty message is none for either of them. */
+static void
+on_channel_text (GstWebRTCDataChannel * channel, const gchar * text,
     gpointer user_data)
 {
-  if (data)
-    report (user_data, give_message, g_bytes_ref (data),
-        (GDestroyNotify) g_bytes_unref);
+  report (user_data, give_text, g_strdup (text ? text : ""), g_free);
 }
 
 static void
-on_channel_string (GstWebRTCDataChannel * channel, const gchar * text,
+on_channel_bytes (GstWebRTCDataChannel * channel, GBytes * bytes,
     gpointer user_data)
 {
-  if (text)
-    report (user_data, give_message, g_bytes_new (text, strlen (text)),
-        (GDestroyNotify) g_bytes_unref);
+  report (user_data, give_bytes, bytes ? g_bytes_ref (bytes) :
+      g_bytes_new (NULL, 0), (GDestroyNotify) g_bytes_unref);
 }
 
 static void
@@ -353,9 +358,9 @@ take_channel (Peer * self, GstWebRTCDataChannel * channel)
   GstWebRTCDataChannelState state;
 
   listen_to (self, channel, "on-open", G_CALLBACK (on_channel_open));
-  listen_to (self, channel, "on-message-data", G_CALLBACK (on_channel_data));
   listen_to (self, channel, "on-message-string",
-      G_CALLBACK (on_channel_string));
+      G_CALLBACK (on_channel_text));
+  listen_to (self, channel, "on-message-data", G_CALLBACK (on_channel_bytes));
   g_object_get (channel, "ready-state", &state, NULL);
   if (state == GST_WEBRTC_DATA_CHANNEL_STATE_OPEN)
     on_channel_open (channel, self);
@@ -391,34 +396,21 @@ peer_send_text (Peer * self, const gchar * text)
 }
 
 gboolean
-peer_send (Peer * self, GBytes * message)
+peer_send (Peer * self, GBytes * bytes)
 {
   return may_send (self)
-      && gst_webrtc_data_channel_send_data_full (self->channel, message, NULL);
+      && gst_webrtc_data_channel_send_data_full (self->channel, bytes, NULL);
 }
 
 /* --------------------------------------------------------------- sound */
 
 static void
-give_sound (Peer * self, gpointer samples)
+on_sound (GBytes * samples, gpointer user_data)
 {
-  self->funcs.sound (samples, self->user_data);
-}
+  Peer *self = user_data;
 
-static GstFlowReturn
-on_sound (GstAppSink * sink, gpointer user_data)
-{
-  GstSample *sample = gst_app_sink_pull_sample (sink);
-  gpointer data;
-  gsize size;
-
-  if (!sample)
-    return GST_FLOW_EOS;
-  gst_buffer_extract_dup (gst_sample_get_buffer (sample), 0, -1, &data, &size);
-  gst_sample_unref (sample);
-  report (user_data, give_sound, g_bytes_new_take (data, size),
-      (GDestroyNotify) g_bytes_unref);
-  return GST_FLOW_OK;
+  if (samples && !self->ended)
+    self->funcs.sound (samples, self->user_data);
 }
 
 /* A stream of the other end: the first is heard. */
@@ -428,7 +420,6 @@ on_stream (GstElement * webrtc, GstPad * pad, gpointer user_data)
   static const gchar *const branches[] = { EARS, "fakesink async=false" };
   Peer *self = user_data;
   gboolean first = g_atomic_int_add (&self->heard_streams, 1) == 0;
-  GstAppSinkCallbacks callbacks = {.new_sample = on_sound };
   GstElement *bin, *sink;
   GstPad *input;
 
@@ -437,8 +428,7 @@ on_stream (GstElement * webrtc, GstPad * pad, gpointer user_data)
   bin = gst_parse_bin_from_description (branches[!first], TRUE, NULL);
   sink = gst_bin_get_by_name (GST_BIN (bin), "ears");
   if (sink) {
-    gst_app_sink_set_callbacks (GST_APP_SINK (sink), &callbacks,
-        peer_ref (self), peer_unref);
+    tap (sink, on_sound, peer_ref (self), peer_unref);
     gst_object_unref (sink);
   }
   gst_bin_add (GST_BIN (self->pipeline), bin);
@@ -482,8 +472,10 @@ set_network (Peer * self, const PeerNetwork * network)
 
   g_object_set (rtpbin, "max-streams", MAX_STREAMS, NULL);
   gst_object_unref (rtpbin);
-  g_object_set (self->webrtc, "stun-server", network->stun,
-      "turn-server", network->turn, NULL);
+  if (network->stun)
+    g_object_set (self->webrtc, "stun-server", network->stun, NULL);
+  if (network->turn)
+    g_object_set (self->webrtc, "turn-server", network->turn, NULL);
   if (network->address) {
     g_object_get (self->webrtc, "ice-agent", &ice, NULL);
     g_signal_emit_by_name (ice, "add-local-ip-address", network->address,
@@ -554,8 +546,6 @@ peer_new (PeerFlags flags, const PeerNetwork * network,
   self->user_data = user_data;
   add_elements (self);
   set_network (self, network);
-  listen_to (self, self->webrtc, "on-negotiation-needed",
-      G_CALLBACK (on_negotiation_needed));
   listen_to (self, self->webrtc, "on-ice-candidate",
       G_CALLBACK (on_candidate));
   listen_to (self, self->webrtc, "on-data-channel",
@@ -567,10 +557,15 @@ peer_new (PeerFlags flags, const PeerNetwork * network,
   gst_element_set_state (self->pipeline, GST_STATE_READY);
   if (flags & PEER_OFFERS)
     offer_channel (self);
+  if (flags == (PEER_OFFERS | PEER_SOUND))
+    listen_to (self, self->webrtc, "on-negotiation-needed",
+        G_CALLBACK (on_negotiation_needed));
   gst_element_set_state (self->pipeline, GST_STATE_PLAYING);
-  /* Webrtcbin offers what it has seen. */
+  /* It offers the sound that it has seen. */
   if (self->mouth)
     push_sound (self, gst_buffer_new_memdup (silence, sizeof silence));
+  else if (flags & PEER_OFFERS)
+    describe (self);
   return self;
 }
 

@@ -28,8 +28,9 @@ typedef struct
   /* The data channel is open. */
   void (*open) (gpointer user_data);
   void (*sound) (GBytes * samples, gpointer user_data);
-  /* A message of the data channel. */
-  void (*message) (GBytes * message, gpointer user_data);
+  /* Messages of the data channel. */
+  void (*text) (const gchar * text, gpointer user_data);
+  void (*bytes) (GBytes * bytes, gpointer user_data);
   /* The last call; the text is a constant. */
   void (*failed) (const gchar * text, gpointer user_data);
 } PeerFuncs;
@@ -48,10 +49,10 @@ Peer *peer_new (PeerFlags flags, const PeerNetwork * network,
 /* What the other end's func gave. FALSE: it does not fit. */
 gboolean peer_signal (Peer * peer, const Signal * signal);
 void peer_speak (Peer * peer, GBytes * samples);
-/* Text, or bytes. FALSE: it was not sent, since the channel is not open, or the
- * other end does not take what waits there. */
+/* A message that is not empty. FALSE: it was not sent, since the channel is not
+ * open, or the other end does not take what waits there. */
 gboolean peer_send_text (Peer * peer, const gchar * text);
-gboolean peer_send (Peer * peer, GBytes * message);
+gboolean peer_send (Peer * peer, GBytes * bytes);
 /* Gives the peer up; no func is called any more, but this one, when nothing of
  * it is left. */
 void peer_end (Peer * peer, GSourceFunc func, gpointer user_data);

@@ -6,7 +6,6 @@
  * what it hears into the other, and prints the words, with a lag beside them
  * when it has changed. It ends after --seconds, or when the server hangs up.
  */
-#include <gst/app/gstappsink.h>
 #include <gst/app/gstappsrc.h>
 #include <json-glib/json-glib.h>
 #include <libsoup/soup.h>
@@ -14,6 +13,7 @@
 #include <string.h>
 
 #include "peer.h"
+#include "tap.h"
 
 #define CAPS "audio/x-raw,format=S16LE,layout=interleaved,channels=1,rate=24000"
 #define MICROPHONE "concat name=all ! appsink name=sink sync=true " \
@@ -79,12 +79,9 @@ on_sound (GBytes * samples, gpointer user_data)
 
 /* {"text": " word"} or {"lag": milliseconds} */
 static void
-on_message (GBytes * message, gpointer user_data)
+on_text (const gchar * text, gpointer user_data)
 {
-  gsize size;
-  const gchar *text = g_bytes_get_data (message, &size);
-  gchar *json = g_strndup (text, size);
-  JsonNode *node = json_from_string (json, NULL);
+  JsonNode *node = json_from_string (text, NULL);
   JsonObject *object = node ? json_node_get_object (node) : NULL;
 
   if (object && json_object_has_member (object, "text"))
@@ -93,7 +90,11 @@ on_message (GBytes * message, gpointer user_data)
     g_print ("lag %" G_GINT64_FORMAT " ms\n",
         json_object_get_int_member (object, "lag"));
   g_clear_pointer (&node, json_node_unref);
-  g_free (json);
+}
+
+static void
+on_bytes (GBytes * bytes, gpointer user_data)
+{
 }
 
 static void
@@ -111,93 +112,37 @@ on_ended (gpointer user_data)
 
 /* ---- the microphone ---- */
 
-typedef struct
+static void
+on_block (GBytes * samples, gpointer user_data)
 {
-  Visitor *self;
-  GBytes *samples;
-} Block;
+  Visitor *self = user_data;
 
-static gboolean
-speak (gpointer user_data)
-{
-  Block *block = user_data;
-
-  if (block->self->peer)
-    peer_speak (block->self->peer, block->samples);
-  g_bytes_unref (block->samples);
-  g_free (block);
-  return G_SOURCE_REMOVE;
-}
-
-static GstFlowReturn
-on_block (GstAppSink * sink, gpointer user_data)
-{
-  GstSample *sample = gst_app_sink_pull_sample (sink);
-  Block *block;
-  gpointer data;
-  gsize size;
-
-  if (!sample)
-    return GST_FLOW_EOS;
-  gst_buffer_extract_dup (gst_sample_get_buffer (sample), 0, -1, &data, &size);
-  gst_sample_unref (sample);
-  block = g_new (Block, 1);
-  *block = (Block) {
-  user_data, g_bytes_new_take (data, size)};
-  g_main_context_invoke (NULL, speak, block);
-  return GST_FLOW_OK;
-}
-
-static GstElement *
-make_pipeline (const gchar * format, const gchar * file)
-{
-  gchar *description = g_strdup_printf (format, file);
-  GError *error = NULL;
-  GstElement *pipeline = gst_parse_launch (description, &error);
-
-  if (error)
-    g_error ("%s", error->message);
-  g_free (description);
-  return pipeline;
+  if (samples && self->peer)
+    peer_speak (self->peer, samples);
 }
 
 static void
 make_pipelines (Visitor * self, const gchar * in, const gchar * out)
 {
-  GstAppSinkCallbacks callbacks = {.new_sample = on_block };
   GstElement *sink;
 
-  self->microphone = make_pipeline (MICROPHONE, in);
+  self->microphone = pipeline_make (MICROPHONE, in);
   sink = gst_bin_get_by_name (GST_BIN (self->microphone), "sink");
-  gst_app_sink_set_callbacks (GST_APP_SINK (sink), &callbacks, self, NULL);
+  tap (sink, on_block, self, NULL);
   gst_object_unref (sink);
-  self->recorder = make_pipeline (RECORDER, out);
+  self->recorder = pipeline_make (RECORDER, out);
   self->source = gst_bin_get_by_name (GST_BIN (self->recorder), "source");
   gst_element_set_state (self->recorder, GST_STATE_PLAYING);
-}
-
-static void
-finish_recording (Visitor * self)
-{
-  GstBus *bus = gst_element_get_bus (self->recorder);
-  GstMessage *message;
-
-  gst_app_src_end_of_stream (GST_APP_SRC (self->source));
-  message = gst_bus_timed_pop_filtered (bus, 5 * GST_SECOND,
-      GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
-  g_clear_pointer (&message, gst_message_unref);
-  gst_object_unref (bus);
-  gst_element_set_state (self->recorder, GST_STATE_NULL);
 }
 
 /* ---- the server ---- */
 
 static void
-on_text (SoupWebsocketConnection * websocket, gint type, GBytes * bytes,
+on_message (SoupWebsocketConnection * websocket, gint type, GBytes * bytes,
     Visitor * self)
 {
   static const PeerFuncs funcs =
-      { on_signal, on_open, on_sound, on_message, on_failed };
+      { on_signal, on_open, on_sound, on_text, on_bytes, on_failed };
   gsize size;
   const gchar *json = g_bytes_get_data (bytes, &size);
   Signal signal;
@@ -234,7 +179,7 @@ on_connected (GObject * session, GAsyncResult * result, gpointer user_data)
     g_error_free (error);
     return;
   }
-  g_signal_connect (self->websocket, "message", G_CALLBACK (on_text), self);
+  g_signal_connect (self->websocket, "message", G_CALLBACK (on_message), self);
   g_signal_connect (self->websocket, "closed", G_CALLBACK (on_closed), self);
 }
 
@@ -298,7 +243,7 @@ main (int argc, char **argv)
   self.loop = g_main_loop_new (NULL, FALSE);
   make_pipelines (&self, in, out);
   visit (&self, argv[1], seconds);
-  finish_recording (&self);
+  pipeline_finish (self.recorder, self.source);
   gst_object_unref (self.source);
   gst_object_unref (self.recorder);
   gst_object_unref (self.microphone);
