@@ -64,6 +64,8 @@ description_read (GstWebRTCSDPType type, const gchar * sdp, guint media)
   gboolean good;
   guint i;
 
+  if (!*sdp)
+    return NULL;
   gst_sdp_message_new (&message);
   good = gst_sdp_message_parse_buffer ((const guint8 *) sdp, strlen (sdp),
       message) == GST_SDP_OK && gst_sdp_message_medias_len (message) == media

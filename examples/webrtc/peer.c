@@ -49,16 +49,17 @@ struct _Peer
   gpointer user_data;
   GstElement *pipeline, *webrtc;
   GstAppSrc *mouth;
+  GstWebRTCDataChannel *channel;
 
   /* Of the main loop. */
   gboolean ended, described;    /* by the other end */
   guint candidates;
   GstClockTime spoken;          /* running time */
-  GstWebRTCDataChannel *channel;        /* once it is open */
+  gboolean open;                /* the channel is */
   GSourceFunc end_func;
   gpointer end_data;
 
-  gint offered, heard_streams;  /* atomic */
+  gint offered, heard_streams, stopping;        /* atomic */
 };
 
 static void
@@ -66,8 +67,10 @@ peer_unref (gpointer user_data)
 {
   Peer *self = user_data;
 
-  if (g_atomic_ref_count_dec (&self->refs))
-    g_free (self);
+  if (!g_atomic_ref_count_dec (&self->refs))
+    return;
+  g_clear_object (&self->webrtc);
+  g_free (self);
 }
 
 static void
@@ -198,7 +201,9 @@ on_described (GstPromise * promise, gpointer user_data)
   if (reply)
     gst_structure_get (reply, offers ? "offer" : "answer",
         GST_TYPE_WEBRTC_SESSION_DESCRIPTION, &description, NULL);
-  if (description) {
+  if (g_atomic_int_get (&self->stopping))
+    g_clear_pointer (&description, gst_webrtc_session_description_free);
+  else if (description) {
     g_signal_emit_by_name (self->webrtc, "set-local-description", description,
         NULL);
     report_signal (self, offers ? SIGNAL_OFFER : SIGNAL_ANSWER,
@@ -212,9 +217,12 @@ on_described (GstPromise * promise, gpointer user_data)
 static void
 describe (Peer * self)
 {
-  GstPromise *promise = gst_promise_new_with_change_func (on_described,
-      peer_ref (self), peer_unref);
+  GstPromise *promise;
 
+  if (g_atomic_int_get (&self->stopping))
+    return;
+  promise = gst_promise_new_with_change_func (on_described, peer_ref (self),
+      peer_unref);
   g_signal_emit_by_name (self->webrtc,
       self->flags & PEER_OFFERS ? "create-offer" : "create-answer", NULL,
       promise);
@@ -303,18 +311,18 @@ on_connection_state (GstElement * webrtc, GParamSpec * spec,
 /* ------------------------------------------------- the data channel */
 
 static void
-give_open (Peer * self, gpointer channel)
+give_open (Peer * self, gpointer unused)
 {
-  if (self->channel)
-    return;
-  self->channel = g_object_ref (channel);
-  self->funcs.open (self->user_data);
+  if (!self->open) {
+    self->open = TRUE;
+    self->funcs.open (self->user_data);
+  }
 }
 
 static void
 on_channel_open (GstWebRTCDataChannel * channel, gpointer user_data)
 {
-  report (user_data, give_open, g_object_ref (channel), g_object_unref);
+  report (user_data, give_open, NULL, NULL);
 }
 
 static void
@@ -357,6 +365,7 @@ take_channel (Peer * self, GstWebRTCDataChannel * channel)
 {
   GstWebRTCDataChannelState state;
 
+  self->channel = g_object_ref (channel);
   listen_to (self, channel, "on-open", G_CALLBACK (on_channel_open));
   listen_to (self, channel, "on-message-string",
       G_CALLBACK (on_channel_text));
@@ -366,14 +375,14 @@ take_channel (Peer * self, GstWebRTCDataChannel * channel)
     on_channel_open (channel, self);
 }
 
-/* The one who offers makes the channel, and wants no other. */
+/* The one who offers makes the channel, and nobody wants another one. */
 static void
 on_data_channel (GstElement * webrtc, GstWebRTCDataChannel * channel,
     gpointer user_data)
 {
   Peer *self = user_data;
 
-  if (!(self->flags & PEER_OFFERS))
+  if (!self->channel)
     take_channel (self, channel);
 }
 
@@ -382,7 +391,7 @@ may_send (Peer * self)
 {
   guint64 waiting;
 
-  if (self->ended || !self->channel)
+  if (self->ended || !self->open)
     return FALSE;
   g_object_get (self->channel, "buffered-amount", &waiting, NULL);
   return waiting <= MAX_WAITING;
@@ -579,16 +588,34 @@ on_ended (gpointer user_data)
   return G_SOURCE_REMOVE;
 }
 
+/* Webrtcbin does one thing after the other, in a thread. What it still has to do
+ * when it is stopped would be lost, with all that belongs to it. */
+static void
+wait_for_webrtcbin (Peer * self)
+{
+  GstPromise *promise = gst_promise_new ();
+
+  g_signal_emit_by_name (self->webrtc, "get-stats", NULL, promise);
+  gst_promise_wait (promise);
+  gst_promise_unref (promise);
+}
+
 static void
 end (GTask * task, gpointer source, gpointer user_data,
     GCancellable * cancellable)
 {
   Peer *self = user_data;
 
+  /* Twice: the second time for what was begun by the first. */
+  wait_for_webrtcbin (self);
+  wait_for_webrtcbin (self);
   gst_element_set_state (self->pipeline, GST_STATE_NULL);
+  /* What waits for an answer of webrtcbin may still keep both. */
+  g_signal_handlers_disconnect_by_data (self->webrtc, self);
+  if (self->channel)
+    g_signal_handlers_disconnect_by_data (self->channel, self);
   g_clear_object (&self->channel);
   g_clear_object (&self->mouth);
-  g_clear_object (&self->webrtc);
   g_clear_object (&self->pipeline);
   g_main_context_invoke (NULL, on_ended, self);
 }
@@ -599,6 +626,7 @@ peer_end (Peer * self, GSourceFunc func, gpointer user_data)
   GTask *task = g_task_new (NULL, NULL, NULL, NULL);
 
   self->ended = TRUE;
+  g_atomic_int_set (&self->stopping, TRUE);
   self->end_func = func;
   self->end_data = user_data;
   g_task_set_task_data (task, self, NULL);

@@ -117,11 +117,12 @@ void
 pipeline_finish (GstElement * pipeline, GstElement * appsrc)
 {
   GstBus *bus = gst_element_get_bus (pipeline);
-  GstMessage *message;
+  GstMessage *message = NULL;
 
   gst_app_src_end_of_stream (GST_APP_SRC (appsrc));
-  message = gst_bus_timed_pop_filtered (bus, 5 * GST_SECOND,
-      GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  if (GST_STATE_TARGET (pipeline) == GST_STATE_PLAYING)
+    message = gst_bus_timed_pop_filtered (bus, 5 * GST_SECOND,
+        GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
   g_clear_pointer (&message, gst_message_unref);
   gst_object_unref (bus);
   gst_element_set_state (pipeline, GST_STATE_NULL);
