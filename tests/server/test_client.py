@@ -4,7 +4,9 @@ import re
 import subprocess
 import sys
 
+import wire
 from harness import ANSWER, CLIENT, TINY, WORK, expect_voice, run_tests, serving
+from rust_backend import RustBackend
 
 QUESTION = TINY / "user_hello.wav"
 
@@ -26,6 +28,21 @@ def test_files():
         form = rf"WEBVTT\n\n{time} --> {time}\n{ANSWER}\n\n" if suffix == "vtt" else rf"{time}  {ANSWER}\n"
         assert re.fullmatch(form, said), said
         expect_voice(WORK / "reply.wav")
+
+
+def test_rust_backend():
+    """The handshake and the frames of Kyutai's Rust server, which ends a session for anything that it does not expect."""
+    with serving("--tls"):
+        pass                                            # makes a certificate
+    certificate, key = (WORK / f"data/gst-moshi/server-{name}.pem" for name in ("cert", "key"))
+    backend = RustBackend(certificate, key, wire.encode(TINY / "reply_hello.wav", WORK))
+    code, out, err = call(f"https://localhost:{backend.port}", "--insecure", "--in", QUESTION, "--out", WORK / "rust.wav")
+    backend.end()
+    assert code == 0 and out.strip() == ANSWER, (code, out, err)
+    assert backend.request.startswith("GET /api/chat HTTP/1.1"), backend.request
+    assert not backend.before_handshake and not backend.unexpected, (backend.before_handshake, backend.unexpected)
+    assert len(wire.packets_of(backend.heard)) > 40, "it has not said the question"
+    expect_voice(WORK / "rust.wav")
 
 
 def test_refusals():
