@@ -328,13 +328,10 @@ __launch_bounds__(THREADS) attend_kernel(MoshiCudaAttend a)
   const int count = keys_of(a, item, row % a.steps, &first);
   if (begin >= count)
     return;
-  /* The one block that looks at the newest key writes it first. Queries that share a
-   * head of keys all write the same bytes. */
-  if (a.steps == 1 && count - begin <= split) {
-    if (threadIdx.x < 2 * MOSHI_WARP)
-      keep_row(a, row, kv_head, threadIdx.x >= MOSHI_WARP);
-    __syncthreads();
-  }
+  /* The one block that looks at the newest key writes it before its first barrier.
+   * Queries that share a head of keys all write the same bytes. */
+  if (a.steps == 1 && count - begin <= split && threadIdx.x < 2 * MOSHI_WARP)
+    keep_row(a, row, kv_head, threadIdx.x >= MOSHI_WARP);
   float *key_scales, *value_scales;
   const char *keys = ring(a, item, kv_head, false, &key_scales);
   const char *values = ring(a, item, kv_head, true, &value_scales);
