@@ -14,9 +14,6 @@
 #include "norm.cuh"
 #include "pieces.cuh"
 
-/* Rows of weights that share a reading of x. */
-enum { MOSHI_ROWS = 2 };
-
 /* A row of x of a product, and how it is normalised where the product asks for it. */
 struct MoshiInput {
   const float *x, *norm; /* norm: NULL without */
@@ -89,14 +86,14 @@ template <int TYPE> struct MoshiFloatOperand {
   }
 
   /* sums += the weights of a piece of each row · x */
-  template <int ITEMS>
-  __device__ static __forceinline__ void multiply(const uint4 (&bytes)[MOSHI_ROWS],
-      const MoshiFactors (&)[MOSHI_ROWS], const uint4 *units, int pitch,
-      float (&sums)[MOSHI_ROWS][ITEMS])
+  template <int ROWS, int ITEMS>
+  __device__ static __forceinline__ void multiply(const uint4 (&bytes)[ROWS],
+      const MoshiFactors (&)[ROWS], const uint4 *units, int pitch,
+      float (&sums)[ROWS][ITEMS])
   {
-    float f[MOSHI_ROWS][Piece::N];
+    float f[ROWS][Piece::N];
 #pragma unroll
-    for (int r = 0; r < MOSHI_ROWS; r++)
+    for (int r = 0; r < ROWS; r++)
       widen(bytes[r], f[r]);
 #pragma unroll
     for (int b = 0; b < ITEMS; b++)
@@ -105,7 +102,7 @@ template <int TYPE> struct MoshiFloatOperand {
         uint32_t x[4];
         moshi_words(units[(b * UNITS + j) * pitch], x);
 #pragma unroll
-        for (int r = 0; r < MOSHI_ROWS; r++)
+        for (int r = 0; r < ROWS; r++)
 #pragma unroll
           for (int i = 0; i < 4; i++)
             sums[r][b] = fmaf(f[r][4 * j + i], moshi_bits_float(x[i]), sums[r][b]);
@@ -184,10 +181,10 @@ template <int TYPE> struct MoshiIntegerOperand {
     }
   }
 
-  template <int ITEMS>
-  __device__ static __forceinline__ void multiply(const uint4 (&bytes)[MOSHI_ROWS],
-      const MoshiFactors (&factors)[MOSHI_ROWS], const uint4 *units, int pitch,
-      float (&sums)[MOSHI_ROWS][ITEMS])
+  template <int ROWS, int ITEMS>
+  __device__ static __forceinline__ void multiply(const uint4 (&bytes)[ROWS],
+      const MoshiFactors (&factors)[ROWS], const uint4 *units, int pitch,
+      float (&sums)[ROWS][ITEMS])
   {
 #pragma unroll
     for (int b = 0; b < ITEMS; b++) {
@@ -202,7 +199,7 @@ template <int TYPE> struct MoshiIntegerOperand {
         moshi_words(own[(PLANE + k) * pitch], low[k]);
       }
 #pragma unroll
-      for (int r = 0; r < MOSHI_ROWS; r++) {
+      for (int r = 0; r < ROWS; r++) {
         int dots[2];
         dot(bytes[r], high, low, sum, dots);
 #pragma unroll

@@ -1,7 +1,8 @@
 /* Products of weight rows and a few vectors: bound by the reading of the weights.
  *
- * A warp has two rows. Its lanes take pieces of 16 bytes in turn, several of each row in
- * flight, and the x of a piece from shared memory (operand.cuh). A lane's sum goes
+ * A warp has two rows, or four that share a reading of x where that is the bound. Its
+ * lanes take pieces of 16 bytes in turn, several of each row in flight, and the x of a
+ * piece from shared memory (operand.cuh). A lane's sum goes
  * through its pieces in order, and the lanes' sums through a butterfly: the order
  * depends on type and columns alone. */
 #include <cfloat>
@@ -11,12 +12,14 @@
 
 namespace {
 
-enum {
-  WARPS = 8,
-  THREADS = WARPS * MOSHI_WARP,
-  ROWS = MOSHI_ROWS,
-  SHARED_BYTES = 48 << 10
-};
+enum { WARPS = 8, THREADS = WARPS * MOSHI_WARP, SHARED_BYTES = 48 << 10 };
+
+/* Rows of a warp. */
+__host__ __device__ constexpr int
+rows_for(int items)
+{
+  return items < 8 ? 2 : 4;
+}
 
 template <int TYPE> using Operand = typename MoshiOperandOf<TYPE>::Operand;
 
@@ -37,38 +40,35 @@ pitch_of(int pieces, int most)
   return (some < most ? some : most) + 1;
 }
 
-/* The rows of a warp: two outputs, or the two halves of one gated output. */
-struct WarpRows {
-  int first, output[ROWS], row[ROWS];
+/* The rows of a warp: so many outputs, or half as many that are gated. */
+template <int ROWS> struct WarpRows {
+  int output[ROWS], row[ROWS];
   const uint8_t *data[ROWS];
-};
 
-__device__ __forceinline__ WarpRows
-rows_of_warp(const MoshiCudaLinear &a)
-{
-  const int warp = blockIdx.y * WARPS + threadIdx.x / MOSHI_WARP;
-  const size_t stride = moshi_row_stride(a.w.type, a.w.cols);
-  WarpRows w;
-
+  __device__ __forceinline__ explicit WarpRows(const MoshiCudaLinear &a)
+  {
+    const int warp = blockIdx.y * WARPS + threadIdx.x / MOSHI_WARP;
+    const size_t stride = moshi_row_stride(a.w.type, a.w.cols);
 #pragma unroll
-  for (int r = 0; r < ROWS; r++) {
-    w.output[r] = a.gated ? warp : warp * ROWS + r;
-    w.row[r] = min(w.output[r], a.n_out - 1) + (a.gated && r ? a.n_out : 0);
-    w.data[r] = static_cast<const uint8_t *>(a.w.data) + w.row[r] * stride;
+    for (int r = 0; r < ROWS; r++) {
+      output[r] = a.gated ? warp * (ROWS / 2) + r % (ROWS / 2) : warp * ROWS + r;
+      row[r] = min(output[r], a.n_out - 1) + (a.gated && r >= ROWS / 2 ? a.n_out : 0);
+      data[r] = static_cast<const uint8_t *>(a.w.data) + row[r] * stride;
+    }
   }
-  return w;
-}
+};
 
 /* Pieces of each row that a lane has in flight. */
 template <int TYPE, int ITEMS> struct Flight {
   using Piece = MoshiPiece<TYPE>;
+  static constexpr int ROWS = rows_for(ITEMS);
   static constexpr int PIECES = ITEMS == 1 ? 4 : 2, STEP = PIECES * MOSHI_WARP;
   uint4 bytes[PIECES][ROWS];
   MoshiFactors factors[PIECES][ROWS];
 
   /* Pieces p, p + 32, … below end; the last one again where there are none. */
   __device__ __forceinline__ void load(
-      const MoshiCudaLinear &a, const WarpRows &w, int p, int end)
+      const MoshiCudaLinear &a, const WarpRows<ROWS> &w, int p, int end)
   {
 #pragma unroll
     for (int i = 0; i < PIECES; i++)
@@ -88,41 +88,40 @@ template <int TYPE, int ITEMS> struct Flight {
 #pragma unroll
     for (int i = 0; i < PIECES; i++)
       if (p + i * MOSHI_WARP < end)
-        Operand<TYPE>::template multiply<ITEMS>(
-            bytes[i], factors[i], xs + i * MOSHI_WARP, pitch, sums);
+        Operand<TYPE>::multiply(bytes[i], factors[i], xs + i * MOSHI_WARP, pitch, sums);
   }
 };
 
 /* One lane writes one output of one item. */
-template <int TYPE, int ITEMS>
+template <int TYPE, int ROWS, int ITEMS>
 __device__ __forceinline__ void
-store(
-    const MoshiCudaLinear &a, const WarpRows &w, int item0, float (&sums)[ROWS][ITEMS])
+store(const MoshiCudaLinear &a, const WarpRows<ROWS> &w, int item0,
+    float (&sums)[ROWS][ITEMS])
 {
-  const int lane = threadIdx.x % MOSHI_WARP;
-  float mine[ROWS] = {};
+  const int lane = threadIdx.x % MOSHI_WARP, item = item0 + lane % ITEMS;
+  float mine = 0, value = 0;
+  int n = a.n_out;
 
 #pragma unroll
   for (int r = 0; r < ROWS; r++)
 #pragma unroll
     for (int b = 0; b < ITEMS; b++) {
+      const bool second = a.gated && r >= ROWS / 2;
       float sum = moshi_warp_sum(sums[r][b]);
       if (TYPE == MOSHI_TYPE_I8)
         sum = moshi_mul(sum, static_cast<const float *>(a.w.scales)[w.row[r]]);
-      if (lane % ITEMS == b)
-        mine[r] = sum;
+      if (lane != (second ? r - ROWS / 2 : r) * ITEMS + b)
+        continue;
+      (second ? value : mine) = sum;
+      n = w.output[r];
     }
-  const int r = lane / ITEMS, item = item0 + lane % ITEMS;
-  if (r >= (a.gated ? 1 : ROWS) || item >= a.batch * a.steps)
-    return;
-  const int n = r ? w.output[1] : w.output[0];
-  if (n >= a.n_out)
+  if (n >= a.n_out || item >= a.batch * a.steps)
     return;
   float *y = moshi_row(a.y, a.steps, item, 0);
   if (a.gated)
-    y[n] = moshi_mul(moshi_activate(a.act, mine[0]), mine[1]);
+    y[n] = moshi_mul(moshi_activate(a.act, mine), value);
   else
-    y[n] = moshi_finish(a.act, r ? mine[1] : mine[0], a.bias, a.scale,
+    y[n] = moshi_finish(a.act, mine, a.bias, a.scale,
         a.residual.data ? moshi_row(a.residual, a.steps, item, 0) : nullptr, n);
 }
 
@@ -146,7 +145,8 @@ __launch_bounds__(THREADS) rows_kernel(MoshiCudaLinear a)
   constexpr int MOST = most_pieces<TYPE, ITEMS>(), N = MoshiPiece<TYPE>::N;
   const int pieces = (a.w.cols + N - 1) / N, pitch = pitch_of(pieces, MOST);
   const int item0 = blockIdx.x * ITEMS, items = a.batch * a.steps;
-  const WarpRows w = rows_of_warp(a);
+  constexpr int ROWS = rows_for(ITEMS);
+  const WarpRows<ROWS> w(a);
   Flight<TYPE, ITEMS> flight;
   float sums[ROWS][ITEMS] = {}, inverse[ITEMS] = {};
 
@@ -176,7 +176,7 @@ __launch_bounds__(THREADS) rows_kernel(MoshiCudaLinear a)
       flight.load(a, w, p, end);
     }
   }
-  store<TYPE, ITEMS>(a, w, item0, sums);
+  store<TYPE>(a, w, item0, sums);
 }
 
 template <int TYPE, int ITEMS>
@@ -185,7 +185,7 @@ launch_items(const MoshiCudaLinear &a, cudaStream_t stream)
 {
   constexpr int N = MoshiPiece<TYPE>::N;
   const int pitch = pitch_of(moshi_pieces(a.w.cols, N), most_pieces<TYPE, ITEMS>());
-  const int outputs = a.gated ? WARPS : WARPS * ROWS;
+  const int outputs = WARPS * rows_for(ITEMS) / (a.gated ? 2 : 1);
   const dim3 grid(
       moshi_pieces(a.batch * a.steps, ITEMS), moshi_pieces(a.n_out, outputs));
 
