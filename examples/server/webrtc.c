@@ -156,7 +156,7 @@ on_sound (GBytes * samples, gpointer user_data)
 
   self->line.heard = g_get_monotonic_time ();
   self->line.funcs.heard (data, size, gst_util_uint64_scale (size / 2,
-          GST_SECOND, PEER_RATE), self->line.user_data);
+          GST_SECOND, VOICE_RATE), self->line.user_data);
 }
 
 static void

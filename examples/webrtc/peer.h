@@ -4,14 +4,13 @@
 #include <gst/gst.h>
 
 #include "signalling.h"
+#include "voice.h"
 
 G_BEGIN_DECLS
 
 /* One end of a WebRTC connection: sound both ways, or none, and a data channel.
  * Everything is called in the main loop, and nothing waits in it. */
 typedef struct _Peer Peer;
-
-#define PEER_RATE 24000         /* sound is S16LE, mono */
 
 /* Strings may be NULL. */
 typedef struct
@@ -27,6 +26,7 @@ typedef struct
   void (*signal) (const Signal * signal, gpointer user_data);
   /* The data channel is open. */
   void (*open) (gpointer user_data);
+  /* S16LE of VOICE_RATE, as what peer_speak() takes. */
   void (*sound) (GBytes * samples, gpointer user_data);
   /* Messages of the data channel. */
   void (*text) (const gchar * text, gpointer user_data);

@@ -12,14 +12,12 @@
  * How the two find each other is up to an application. Here it is a TCP
  * connection with a signal a line; who closes it hangs up.
  */
-#include <gio/gio.h>
 #include <gst/app/gstappsrc.h>
-#include <string.h>
 
+#include "lines.h"
 #include "peer.h"
 #include "tap.h"
 
-#define MAX_LINE 65536
 #define FRAME (80 * GST_MSECOND)
 #define GOODBYE 500             /* ms */
 #define HEAR_FILE "filesrc location=\"%s\" ! wavparse"
@@ -34,9 +32,7 @@
 typedef struct
 {
   GMainLoop *loop;
-  GSocketConnection *connection;        /* for signals */
-  GString *line;
-  gchar buffer[1024];
+  Lines *lines;                 /* with signals */
   PeerFlags role;
   PeerNetwork network;
   Peer *peer;
@@ -147,11 +143,8 @@ on_signal (const Signal * signal, gpointer user_data)
 {
   Call *self = user_data;
   gchar *json = signal_write (signal);
-  gchar *line = g_strconcat (json, "\n", NULL);
 
-  g_output_stream_write_all (g_io_stream_get_output_stream (G_IO_STREAM
-          (self->connection)), line, strlen (line), NULL, NULL, NULL);
-  g_free (line);
+  lines_write (self->lines, json);
   g_free (json);
 }
 
@@ -176,40 +169,22 @@ on_failed (const gchar * text, gpointer user_data)
   leave (user_data, is_over (user_data) ? NULL : text);
 }
 
-static gboolean
-take_line (Call * self, const gchar * line, gsize size)
-{
-  Signal signal;
-  gboolean fits = signal_read (&signal, line, size);
-
-  if (fits) {
-    fits = peer_signal (self->peer, &signal);
-    signal_clear (&signal);
-  }
-  return fits;
-}
-
+/* NULL: the other end has closed the connection. */
 static void
-on_read (GObject * stream, GAsyncResult * result, gpointer user_data)
+on_line (const gchar * line, gsize size, gpointer user_data)
 {
   Call *self = user_data;
-  gssize n = g_input_stream_read_finish (G_INPUT_STREAM (stream), result, NULL);
-  gchar *end;
+  Signal signal;
 
-  if (n <= 0 || self->line->len + n > MAX_LINE) {
+  if (!line)
     leave (self, is_over (self) ? NULL : "the other end has hung up");
-    return;
-  }
-  g_string_append_len (self->line, self->buffer, n);
-  while ((end = memchr (self->line->str, '\n', self->line->len))) {
-    gsize size = end - self->line->str;
-
-    if (!take_line (self, self->line->str, size))
+  else if (!signal_read (&signal, line, size))
+    leave (self, "the other end says what is no signal");
+  else {
+    if (!peer_signal (self->peer, &signal))
       leave (self, "the other end says what does not fit");
-    g_string_erase (self->line, 0, size + 1);
+    signal_clear (&signal);
   }
-  g_input_stream_read_async (G_INPUT_STREAM (stream), self->buffer,
-      sizeof self->buffer, G_PRIORITY_DEFAULT, NULL, on_read, self);
 }
 
 static gboolean
@@ -226,9 +201,7 @@ talk (Call * self)
       { on_signal, on_open, NULL, on_text, on_bytes, on_failed };
 
   self->peer = peer_new (self->role, &self->network, &funcs, self);
-  g_input_stream_read_async (g_io_stream_get_input_stream (G_IO_STREAM
-          (self->connection)), self->buffer, sizeof self->buffer,
-      G_PRIORITY_DEFAULT, NULL, on_read, self);
+  lines_read (self->lines, on_line, self);
   g_main_loop_run (self->loop);
   gst_element_set_state (self->microphone, GST_STATE_NULL);
   peer_end (self->peer, on_ended, self->loop);
@@ -236,25 +209,6 @@ talk (Call * self)
 }
 
 /* ---- the beginning ---- */
-
-static GSocketConnection *
-connect_to (const gchar * call, gint listen, GError ** error)
-{
-  GSocketClient *client = g_socket_client_new ();
-  GSocketListener *listener = g_socket_listener_new ();
-  GSocketConnection *connection = NULL;
-
-  if (call)
-    connection = g_socket_client_connect_to_host (client, call, 7000, NULL,
-        error);
-  else if (g_socket_listener_add_inet_port (listener, listen, NULL, error)) {
-    g_print ("Waiting at port %d\n", listen);
-    connection = g_socket_listener_accept (listener, NULL, NULL, error);
-  }
-  g_object_unref (listener);
-  g_object_unref (client);
-  return connection;
-}
 
 static void
 make_pipelines (Call * self)
@@ -298,14 +252,14 @@ main (int argc, char **argv)
   self.role = call ? PEER_OFFERS : 0;
   self.network.address = address;
   self.loop = g_main_loop_new (NULL, FALSE);
-  self.line = g_string_new (NULL);
   make_pipelines (&self);
-  self.connection = connect_to (call, listen, &error);
-  if (!self.connection) {
+  self.lines = lines_new (call, listen, &error);
+  if (!self.lines) {
     g_printerr ("tokens: %s\n", error->message);
     return 1;
   }
   talk (&self);
+  lines_free (self.lines);
   pipeline_finish (self.speaker, self.decoder);
   g_print ("sent %" G_GUINT64_FORMAT " frames, %" G_GUINT64_FORMAT
       " bytes; heard %" G_GUINT64_FORMAT " frames, %" G_GUINT64_FORMAT

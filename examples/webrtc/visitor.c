@@ -73,7 +73,7 @@ on_sound (GBytes * samples, gpointer user_data)
 
   GST_BUFFER_PTS (buffer) = self->heard;
   self->heard += gst_util_uint64_scale (g_bytes_get_size (samples) / 2,
-      GST_SECOND, PEER_RATE);
+      GST_SECOND, VOICE_RATE);
   gst_app_src_push_buffer (GST_APP_SRC (self->source), buffer);
 }
 
