@@ -245,7 +245,8 @@ choose_blocks(MimiSeanetWork *w, const MimiSeanet *s, int n)
     return;
   w->n = n;
   for (int i = 0; i < s->n_sections; i++)
-    w->block[i] = block_rows(s, &s->sections[i], w, w->n_rows[i], n);
+    w->block[i] = w->whole ? w->n_rows[i]
+                           : block_rows(s, &s->sections[i], w, w->n_rows[i], n);
 }
 
 static size_t
@@ -258,7 +259,8 @@ place_all(MimiSeanetWork *w, const MimiSeanet *s, size_t batch)
   }
   /* What does not fit into the cache is as small as it can be. */
   for (int i = 0; i < s->n_sections; i++) {
-    BlockSize least = block_size(s, &s->sections[i], s->sections[i].hop);
+    int rows = w->whole ? w->n_rows[i] : s->sections[i].hop;
+    BlockSize least = block_size(s, &s->sections[i], rows);
     block = MAX(block, place_block(w, least, batch, NULL));
   }
   w->block_memory = mimi_place(w->memory, &used, block);
@@ -271,7 +273,8 @@ mimi_seanet_work_init(MimiSeanetWork *w, const MimiSeanet *s, MoshiDevice *d, in
 {
   *w = (MimiSeanetWork){.rows = g_new0(float *, s->n_sections + 1),
       .n_rows = g_new0(int, s->n_sections + 1),
-      .block = g_new0(int, s->n_sections)};
+      .block = g_new0(int, s->n_sections),
+      .whole = d->ops->begin != NULL};
   w->n_rows[0] = rows;
   for (int i = 0; i < s->n_sections; i++)
     w->n_rows[i + 1] = section_rows(s, &s->sections[i], w->n_rows[i]);

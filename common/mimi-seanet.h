@@ -43,6 +43,8 @@ typedef struct {
   float **rows; /* [n_sections + 1]: [n][rows][channels] between sections */
   int *n_rows;  /* [n_sections + 1], of a frame */
   int *block;   /* [n_sections]: rows of a block of `n` slots */
+  bool whole;   /* sections in one block: the device wants few operations, and its
+                   cache holds a whole section */
   int n;
   float *block_memory;               /* of a block: */
   float *x, *window, *hidden, *taps; /* of the section that is worked off */

@@ -1,0 +1,170 @@
+#!/bin/sh
+# The CUDA back end on a card, inside ten minutes and without GStreamer: checks, golden
+# vectors, compute-sanitizer, then figures. Last line: "N passed, N failed".
+#
+# Usage: sh tests/cuda/run-on-gpu.sh [--out DIR]     builds, and runs on this machine
+#        sh tests/cuda/run-on-gpu.sh --pack DIR [ARCH…]  builds for sm_90, or ARCHs, and
+#            packs all that a machine without a compiler needs; there run
+#            sh DIR/run-on-gpu.sh [--out DIR]
+#        sh tests/cuda/run-on-gpu.sh --emulated BUILD [--out DIR]  tries this script with
+#            the emulation of a build, and small models
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+out=${TMPDIR:-/tmp}/moshi-gpu
+emulated='' pack='' archs=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --out) out=$2 && shift 2 ;;
+    --pack) pack=$2 && shift 2 && archs=$* && break ;;
+    --emulated) emulated=$2 && shift 2 ;;
+    *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit 1 ;;
+  esac
+done
+
+# ------------------------------------------------------------------------ build
+
+# Programs, the libraries they need and models, from a build into the kit $1.
+fill_kit() {
+  mkdir -p "$1/bin" "$1/lib"
+  for program in common/tools/moshi-bench tests/common/test-lm tests/common/test-mimi; do
+    cp "$build/$program" "$1/bin/" || return 1
+  done
+  for program in test-emulation test-kernels test-operations bench-kernels; do
+    cp "$build/tests/cuda/$prefix-$program" "$1/bin/$program" || return 1
+  done
+  cp -L "$build/common/libmoshi.so.0" "$1/lib/" &&
+    cp "$build/$module" "$1/lib/libmoshi-cuda.so" || return 1
+  ldd "$1"/bin/* "$1"/lib/*.so* | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | sort -u |
+    grep -Ev '/(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s|libmoshi)[.-]' |
+    while read -r library; do cp -L "$library" "$1/lib/"; done
+  cp -r "$root/tests/vectors" "$root/examples/tiny-model" "$1/"
+  cp "$here/run-on-gpu.sh" "$1/"
+}
+
+build_kit() {
+  build=$1-build
+  [ -f "$build/build.ninja" ] || meson setup "$build" "$root" --buildtype=release \
+    -Dgstreamer=disabled -Dcuda=enabled "-Dcuda-archs=$2" >"$1-setup.log" || return 1
+  ninja -C "$build" >"$1-build.log" || return 1
+  prefix=card module=kernels/cuda/libmoshi-cuda.so
+  fill_kit "$1"
+}
+
+# The architectures of this machine's cards.
+archs_here() {
+  nvidia-smi --query-gpu=compute_cap --format=csv,noheader | sort -u |
+    sed 's/^/sm_/; s/\.//' | paste -sd, -
+}
+
+root=$(cd "$here/../.." 2>/dev/null && pwd)
+if [ "$pack" ]; then
+  # shellcheck disable=SC2086 # words
+  build_kit "$pack" "$(echo ${archs:-sm_90} | tr ' ' ,)"
+  exit
+fi
+mkdir -p "$out"
+if [ -d "$here/bin" ]; then
+  kit=$here
+elif [ "$emulated" ]; then
+  kit=$out/kit build=$emulated prefix=cuda module=tests/cuda/libmoshi-cuda-emulated.so
+  fill_kit "$kit" || exit 1
+else
+  kit=$out/kit
+  build_kit "$kit" "$(archs_here)" || { echo "no build; see $kit-*.log"; exit 1; }
+fi
+
+# ------------------------------------------------------------------------- runs
+
+export LD_LIBRARY_PATH="$kit/lib" MOSHI_CUDA_MODULE="$kit/lib/libmoshi-cuda.so" \
+  MOSHI_TEST_VECTORS="$kit/vectors" MOSHI_TEST_TINY="$kit/tiny-model" \
+  MOSHI_TEST_DEVICE=cuda MOSHI_DATA_PATH="$kit"
+passed=0 failed=0
+start=$(date +%s)
+: >"$out/figures.json"
+
+# What is left of ten minutes, for a part that may take $1 seconds.
+seconds() {
+  left=$((600 - $(date +%s) + start))
+  [ "$left" -lt 1 ] && left=1
+  [ "$left" -lt "$1" ] && echo "$left" || echo "$1"
+}
+
+# check NAME SECONDS COMMAND…
+check() {
+  name=$1 limit=$(seconds "$2") && shift 2
+  if timeout "$limit" "$@" >"$out/$name.log" 2>&1; then
+    passed=$((passed + 1)) && echo "ok $name"
+  else
+    echo "FAILED ($?) $name: $(tail -n 1 "$out/$name.log"); see $out/$name.log"
+    failed=$((failed + 1))
+  fi
+}
+
+# figure SECONDS COMMAND…: its objects go to figures.json
+figure() {
+  limit=$(seconds "$1") && shift
+  name=figure-$(basename "$1")
+  if timeout "$limit" "$@" >>"$out/figures.json" 2>"$out/$name.log"; then
+    passed=$((passed + 1)) && echo "ok $*"
+  else
+    echo "FAILED ($?) $*: $(tail -n 1 "$out/$name.log")"
+    failed=$((failed + 1))
+  fi
+}
+
+{ nvidia-smi || echo "no nvidia-smi"; } >"$out/card.txt" 2>&1
+if [ "$emulated" ]; then rounds=2 steps=2; else rounds=40 steps=1000; fi
+
+# Golden vectors and kernels first: figures of a wrong result say nothing.
+check emulation 60 "$kit/bin/test-emulation"
+check kernels 90 "$kit/bin/test-kernels" --seed 1 --rounds "$rounds"
+check operations 90 "$kit/bin/test-operations"
+MOSHI_TEST_STEPS=$steps && export MOSHI_TEST_STEPS
+check lm 120 "$kit/bin/test-lm"
+if [ "$emulated" ]; then
+  check mimi 60 "$kit/bin/test-mimi" -p /mimi/encode/mimi-mini/mimi-mini.frame1/1
+else
+  check mimi 60 "$kit/bin/test-mimi"
+  MOSHI_CUDA_GRAPHS=0 && export MOSHI_CUDA_GRAPHS
+  check lm-without-graphs 60 "$kit/bin/test-lm" -p /lm/golden
+  MOSHI_TEST_STEPS=4
+  for tool in memcheck racecheck initcheck synccheck; do
+    command -v compute-sanitizer >/dev/null || break
+    check "$tool" 45 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      "$kit/bin/test-lm" -p /lm/golden/lm-mini.greedy
+  done
+  unset MOSHI_CUDA_GRAPHS
+fi
+
+# --------------------------------------------------------------------- figures
+
+bench="$kit/bin/moshi-bench"
+if [ "$emulated" ]; then
+  figure 60 "$kit/bin/bench-kernels" 64
+  figure 60 "$bench" lm --device cuda --model "$kit/vectors/lm-mini" --frames 2 --json
+  figure 60 "$bench" mimi --device cuda --model "$kit/vectors/mimi-mini" --frames 2 --json
+else
+  figure 60 "$kit/bin/bench-kernels"
+  for batch in 1 32 128; do
+    figure 20 "$bench" mimi --device cuda --shape mimi --batch $batch --json
+  done
+  for quantization in bf16 q8 q4; do
+    for batch in 1 16 64; do
+      figure 60 "$bench" lm --device cuda --shape moshi-7b --quantization $quantization \
+        --batch $batch --kv-type int8 --filled 2900 --json
+    done
+  done
+  for shape in hibiki-2b stt-1b; do
+    for quantization in bf16 q8 q4; do
+      figure 20 "$bench" lm --device cuda --shape $shape --quantization $quantization --json
+    done
+  done
+  if command -v ncu >/dev/null; then
+    check ncu 60 env MOSHI_CUDA_GRAPHS=0 ncu --launch-skip 400 --launch-count 40 \
+      --section SpeedOfLight --csv --log-file "$out/ncu.csv" \
+      "$bench" lm --device cuda --shape stt-1b --frames 4
+  fi
+fi
+echo "figures: $out/figures.json, logs beside it"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
