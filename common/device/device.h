@@ -171,6 +171,8 @@ typedef struct {
   /* What alloc could give, all in all; NULL where the system promises more than it
    * has. */
   uint64_t (*available)(MoshiDevice *d);
+  /* GB that a copy within its memory reads and writes in a second, measured now. */
+  double (*copy_gb_s)(MoshiDevice *d); /* NULL: of the CPU */
   /* Zeroed memory; NULL when there is none. */
   void *(*alloc)(MoshiDevice *d, size_t bytes);
   void (*free)(MoshiDevice *d, void *p);

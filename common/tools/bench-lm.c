@@ -84,6 +84,7 @@ static int
 depth_frame(void *stream, MoshiError *error)
 {
   MoshiSession *s = ((LmStream *)stream)->session;
+  moshi_device_begin(s->d);
   moshi_lm_depth_run(s, s->batch);
   return s->d->ops->sync(s->d, error);
 }

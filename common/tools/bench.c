@@ -17,6 +17,7 @@
 
 #include "../../kernels/check.h"
 #include "../device/cores.h"
+#include "../engine/model.h"
 #include "../error.h"
 #include "bench.h"
 #include "quality.h"
@@ -232,6 +233,15 @@ run_busy(BenchRun *run, int (*command)(BenchRun *, MoshiError *), MoshiError *er
   return status;
 }
 
+/* Of the model's device; of the CPU the better one of before and now. */
+static double
+device_gb_s(const BenchRun *run, double before, int threads)
+{
+  MoshiDevice *d = moshi_model_get_device(run->model);
+  return d->ops->copy_gb_s ? d->ops->copy_gb_s(d)
+                           : MAX(before, bench_machine_gb_s(threads));
+}
+
 static int
 run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
     char **argv, MoshiError *error)
@@ -251,7 +261,7 @@ run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
   if (!status && o.busy)
     status = run_busy(&run, command, error);
   if (!status)
-    bench_rows_print(run.rows, MAX(machine_gb_s, bench_machine_gb_s(threads)), o.json);
+    bench_rows_print(run.rows, device_gb_s(&run, machine_gb_s, threads), o.json);
   moshi_model_unref(run.model);
   bench_random_free(weights);
   g_array_unref(run.rows);

@@ -103,6 +103,36 @@ device_available(MoshiDevice *base)
   return available(false);
 }
 
+/* The best of some copies of a gigabyte, or of what there is. */
+static double
+device_copy_gb_s(MoshiDevice *base)
+{
+  enum { COPIES = 8 };
+  Use use(base);
+  MoshiCuda *d = use.d;
+  const size_t most = (size_t)1 << 30, half = available(false) / 2;
+  const size_t bytes = half < most ? half : most;
+  void *from = moshi_cuda_alloc(d, bytes, false), *to = moshi_cuda_alloc(d, bytes, false);
+  cudaEvent_t begun = nullptr, done = nullptr;
+  cudaEventCreate(&begun);
+  cudaEventCreate(&done);
+  float best = 0;
+  for (int i = 0; from && to && i < COPIES; i++) {
+    float ms = 0;
+    cudaEventRecord(begun, d->stream);
+    cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, d->stream);
+    cudaEventRecord(done, d->stream);
+    cudaEventSynchronize(done);
+    cudaEventElapsedTime(&ms, begun, done);
+    best = i == 0 || ms < best ? ms : best;
+  }
+  cudaEventDestroy(begun);
+  cudaEventDestroy(done);
+  cudaFree(from);
+  cudaFree(to);
+  return best > 0 ? 2.0 * bytes / best / 1e6 : 0;
+}
+
 /* Large uploads are those of weights, before any frame. */
 static void
 device_upload(MoshiDevice *base, void *dst, const void *host, size_t bytes)
@@ -217,6 +247,7 @@ operations(void)
     ops.alloc = device_alloc;
     ops.free = device_free;
     ops.available = device_available;
+    ops.copy_gb_s = device_copy_gb_s;
     ops.upload = device_upload;
     ops.download = device_download;
     ops.begin = device_begin;
