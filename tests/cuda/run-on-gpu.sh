@@ -29,7 +29,7 @@ fill_kit() {
   for program in common/tools/moshi-bench tests/common/test-lm tests/common/test-mimi; do
     cp "$build/$program" "$1/bin/" || return 1
   done
-  for program in test-emulation test-kernels test-operations bench-kernels; do
+  for program in test-emulation test-kernels test-operations; do
     cp "$build/tests/cuda/$prefix-$program" "$1/bin/$program" || return 1
   done
   cp -L "$build/common/libmoshi.so.0" "$1/lib/" &&
@@ -140,11 +140,11 @@ fi
 
 bench="$kit/bin/moshi-bench"
 if [ "$emulated" ]; then
-  figure 60 "$kit/bin/bench-kernels" 64
+  figure 60 "$bench" kernels --device cuda --shrink 512 --json
   figure 60 "$bench" lm --device cuda --model "$kit/vectors/lm-mini" --frames 2 --json
   figure 60 "$bench" mimi --device cuda --model "$kit/vectors/mimi-mini" --frames 2 --json
 else
-  figure 60 "$kit/bin/bench-kernels"
+  figure 60 "$bench" kernels --device cuda --json
   for batch in 1 32 128; do
     figure 20 "$bench" mimi --device cuda --shape mimi --batch $batch --json
   done
