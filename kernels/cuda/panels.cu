@@ -4,7 +4,7 @@
  * The columns are cut into at most 16 segments, by their number alone. Each segment is
  * summed column by column, and the segments' sums are added in order. Of few rows, one
  * thread takes a segment and shared memory gathers them; of many, one thread goes
- * through all segments of its 4×4 outputs. Both give the same bits, so a stream's
+ * through all segments of its 2×2 or 4×4 outputs. Both give the same bits, so a stream's
  * result depends neither on its steps a call nor on who else is in the batch. */
 #include "activation.cuh"
 #include "kernels.cuh"
@@ -13,11 +13,10 @@ namespace {
 
 enum {
   SEGMENTS = 16,
-  UNIT = 16,     /* a segment is a multiple of so many columns */
-  FEW_ITEMS = 4, /* rows of a block of few_kernel */
-  TILE = 64,     /* rows, and outputs, of a block of many_kernel */
-  SIDE = 16,     /* its threads; each has FOUR×FOUR outputs */
-  FOUR = TILE / SIDE,
+  UNIT = 16,       /* a segment is a multiple of so many columns */
+  FEW_ITEMS = 4,   /* rows of a block of few_kernel */
+  FEW_TILES = 256, /* of 64×64: fewer leave parts of a card idle */
+  SIDE = 16,       /* threads of a side of a block of many_kernel */
   THREADS = 256,
 };
 
@@ -83,57 +82,98 @@ __launch_bounds__(THREADS) few_kernel(MoshiCudaLinear a)
   store(a, item, n, sum);
 }
 
-/* 64 rows by 64 outputs, UNIT columns at a time in shared memory. */
-template <int TYPE>
+/* UNIT columns of a block's operands on their way to shared memory. */
+template <int TYPE, int TILE> struct Columns {
+  static constexpr int EACH = TILE * UNIT / THREADS;
+  float x[EACH], w[EACH];
+
+  __device__ __forceinline__ void load(
+      const MoshiCudaLinear &a, int item0, int n0, int k0)
+  {
+    const int items = a.batch * a.steps, cols = a.w.cols;
+    const int panels = (a.n_out + MOSHI_PANEL - 1) / MOSHI_PANEL;
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+      const int i = threadIdx.x + e * THREADS, item = min(item0 + i / UNIT, items - 1);
+      const int k = k0 + i % UNIT;
+      x[e] = k < cols ? *moshi_row(a.x, a.steps, item, k) : 0;
+    }
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+      const int i = threadIdx.x + e * THREADS, n = i % MOSHI_PANEL;
+      const int k = k0 + i / MOSHI_PANEL % UNIT;
+      const int panel = min(n0 / MOSHI_PANEL + i / (MOSHI_PANEL * UNIT), panels - 1);
+      w[e] = k < cols
+                 ? weight<TYPE>(a.w.data, ((size_t)panel * cols + k) * MOSHI_PANEL + n)
+                 : 0;
+    }
+  }
+
+  __device__ __forceinline__ void store(
+      float (&xs)[UNIT][TILE + 4], float (&ws)[UNIT][TILE]) const
+  {
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+      const int i = threadIdx.x + e * THREADS;
+      xs[i % UNIT][i / UNIT] = x[e];
+      ws[i / MOSHI_PANEL % UNIT]
+        [i / (MOSHI_PANEL * UNIT) * MOSHI_PANEL + i % MOSHI_PANEL] = w[e];
+    }
+  }
+};
+
+/* TILE rows by TILE outputs; while UNIT columns are multiplied the next are loaded. */
+template <int TYPE, int TILE>
 __global__ void
 __launch_bounds__(THREADS) many_kernel(MoshiCudaLinear a)
 {
   MOSHI_SHARED(float, xs, [UNIT][TILE + 4]); /* 4: rows of it in other banks */
   MOSHI_SHARED(float, ws, [UNIT][TILE]);
+  constexpr int EACH = TILE / SIDE;
   const int tx = threadIdx.x % SIDE, ty = threadIdx.x / SIDE;
   const int cols = a.w.cols, items = a.batch * a.steps, length = segment_of(cols);
   const int item0 = blockIdx.x * TILE, n0 = blockIdx.y * TILE;
-  const int panels = (a.n_out + MOSHI_PANEL - 1) / MOSHI_PANEL;
-  float sums[FOUR][FOUR] = {}, totals[FOUR][FOUR] = {};
+  Columns<TYPE, TILE> next;
+  float sums[EACH][EACH] = {}, totals[EACH][EACH] = {};
 
+  next.load(a, item0, n0, 0);
   for (int k0 = 0; k0 < cols; k0 += UNIT) {
-    for (int i = threadIdx.x; i < TILE * UNIT; i += THREADS) {
-      const int k = i % UNIT, item = min(item0 + i / UNIT, items - 1);
-      xs[k][i / UNIT] = k0 + k < cols ? moshi_row(a.x, a.steps, item, 0)[k0 + k] : 0;
-    }
-    for (int i = threadIdx.x; i < TILE * UNIT; i += THREADS) {
-      const int n = i % MOSHI_PANEL, k = i / MOSHI_PANEL % UNIT;
-      const int p = i / (MOSHI_PANEL * UNIT);
-      const int panel = min(n0 / MOSHI_PANEL + p, panels - 1);
-      ws[k][p * MOSHI_PANEL + n] =
-          k0 + k < cols ? weight<TYPE>(a.w.data,
-                              ((size_t)panel * cols + k0 + k) * MOSHI_PANEL + n)
-                        : 0;
-    }
+    next.store(xs, ws);
     __syncthreads();
-    for (int k = 0; k < UNIT && k0 + k < cols; k++)
+    next.load(a, item0, n0, k0 + UNIT);
 #pragma unroll
-      for (int i = 0; i < FOUR; i++)
+    for (int k = 0; k < UNIT; k++) /* zeros behind the last column */
 #pragma unroll
-        for (int j = 0; j < FOUR; j++)
-          sums[i][j] = fmaf(xs[k][ty * FOUR + i], ws[k][tx * FOUR + j], sums[i][j]);
+      for (int i = 0; i < EACH; i++)
+#pragma unroll
+        for (int j = 0; j < EACH; j++)
+          sums[i][j] = fmaf(xs[k][ty * EACH + i], ws[k][tx * EACH + j], sums[i][j]);
     __syncthreads();
     if ((k0 + UNIT) % length == 0 || k0 + UNIT >= cols)
 #pragma unroll
-      for (int i = 0; i < FOUR * FOUR; i++) {
-        totals[i / FOUR][i % FOUR] =
-            moshi_add(totals[i / FOUR][i % FOUR], sums[i / FOUR][i % FOUR]);
-        sums[i / FOUR][i % FOUR] = 0;
+      for (int i = 0; i < EACH * EACH; i++) {
+        totals[i / EACH][i % EACH] =
+            moshi_add(totals[i / EACH][i % EACH], sums[i / EACH][i % EACH]);
+        sums[i / EACH][i % EACH] = 0;
       }
   }
 #pragma unroll
-  for (int i = 0; i < FOUR; i++)
+  for (int i = 0; i < EACH; i++)
 #pragma unroll
-    for (int j = 0; j < FOUR; j++) {
-      const int item = item0 + ty * FOUR + i, n = n0 + tx * FOUR + j;
+    for (int j = 0; j < EACH; j++) {
+      const int item = item0 + ty * EACH + i, n = n0 + tx * EACH + j;
       if (item < items && n < a.n_out)
         store(a, item, n, totals[i][j]);
     }
+}
+
+template <int TYPE, int TILE>
+void
+launch_many(const MoshiCudaLinear &a, cudaStream_t stream)
+{
+  MOSHI_LAUNCH((many_kernel<TYPE, TILE>),
+      dim3(moshi_pieces(a.batch * a.steps, TILE), moshi_pieces(a.n_out, TILE)),
+      dim3(THREADS), 0, stream, a);
 }
 
 template <int TYPE>
@@ -141,14 +181,14 @@ void
 launch(const MoshiCudaLinear &a, cudaStream_t stream)
 {
   const int items = a.batch * a.steps;
-  if (items < TILE / 2)
+  if (items < 32)
     MOSHI_LAUNCH((few_kernel<TYPE>),
         dim3(moshi_pieces(items, FEW_ITEMS), moshi_pieces(a.n_out, MOSHI_PANEL)),
         dim3(THREADS), 0, stream, a);
+  else if ((int64_t)moshi_pieces(items, 64) * moshi_pieces(a.n_out, 64) < FEW_TILES)
+    launch_many<TYPE, 32>(a, stream);
   else
-    MOSHI_LAUNCH((many_kernel<TYPE>),
-        dim3(moshi_pieces(items, TILE), moshi_pieces(a.n_out, TILE)), dim3(THREADS), 0,
-        stream, a);
+    launch_many<TYPE, 64>(a, stream);
 }
 
 } // namespace

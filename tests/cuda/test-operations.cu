@@ -310,6 +310,62 @@ test_linear(void)
         check_linear(type, gated);
 }
 
+static void
+some_weights(const void *ctx, int n, int k, int count, float *to)
+{
+  const MoshiRows *w = (const MoshiRows *)ctx;
+  memcpy(to, (const float *)w->data + (size_t)n * w->cols + k, count * sizeof *to);
+}
+
+/* So many rows that tiles are large; each row is the same as alone. (Small ones are in
+ * the kernel check.) */
+static void
+test_panels(void)
+{
+  const int cols = 37, n = 440, batch = 4, steps = 650, stride = 21;
+  const std::vector<float> x = floats((size_t)batch * steps * stride + cols);
+  std::vector<float> y((size_t)batch * steps * n), alone(n);
+  Memory m;
+  Matrix w;
+
+  random_matrix(&w, m, MOSHI_TYPE_F32, n, cols);
+  std::vector<char> panels(moshi_panels_bytes(MOSHI_TYPE_BF16, n, cols));
+  moshi_pack_panels(panels.data(), MOSHI_TYPE_BF16, n, cols, 0,
+      (n + MOSHI_PANEL - 1) / MOSHI_PANEL, some_weights, &w.host);
+  MoshiCudaLinear a = {};
+  a.w.type = MOSHI_TYPE_BF16;
+  a.w.rows = n;
+  a.w.cols = cols;
+  a.w.data = m.in(panels.data(), panels.size());
+  a.packed = 1;
+  a.x = {m.in(const_cast<float *>(x.data()), x.size()), (size_t)steps * stride,
+      (size_t)stride};
+  a.y = {m.back(y.data(), y.size()), (size_t)steps * n, (size_t)n};
+  a.batch = batch;
+  a.steps = steps;
+  a.n_out = n;
+  moshi_cuda_linear(&a, nullptr);
+  m.finish();
+
+  for (int round = 0; round < 20; round++) {
+    Memory own;
+    const size_t row = below(batch * steps);
+    MoshiCudaLinear one = a;
+    one.x.data += row * stride;
+    one.y.data = own.back(alone.data(), n);
+    one.batch = one.steps = 1;
+    moshi_cuda_linear(&one, nullptr);
+    own.finish();
+    assert_same(alone, std::vector<float>(&y[row * n], &y[row * n] + n));
+    const int o = below(n);
+    double sum = 0;
+    for (int k = 0; k < cols; k++)
+      sum += (double)x[row * stride + k] *
+             moshi_bf16_to_f32(moshi_f32_to_bf16(w.numbers[(size_t)o * cols + k]));
+    assert_near(alone[o], (float)sum, (cols + 4) * FLT_EPSILON * cols);
+  }
+}
+
 /* ---------------------------------------------------------------- sampling */
 
 static const float specials[] = {-INFINITY, NAN, 0.0f, -0.0f, 1.0f, -1e30f};
@@ -537,6 +593,7 @@ main(int argc, char **argv)
   g_test_add_func("/cuda/attend", test_attend);
   g_test_add_func("/cuda/cross", test_cross);
   g_test_add_func("/cuda/linear", test_linear);
+  g_test_add_func("/cuda/panels", test_panels);
   g_test_add_func("/cuda/sample", test_sample);
   g_test_add_func("/cuda/embed", test_embed);
   g_test_add_func("/cuda/quantize", test_quantize);
