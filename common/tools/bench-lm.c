@@ -4,6 +4,7 @@
 
 typedef struct {
   MoshiSession *session;
+  MoshiSlot *slot; /* a stream among others: the session only says what it reads */
   GRand *rand;
   int heard, codebook_size;
   int32_t *user, *tokens;
@@ -35,6 +36,7 @@ close_lm(void *stream)
 {
   LmStream *s = stream;
   moshi_session_free(s->session);
+  moshi_slot_free(s->slot);
   g_rand_free(s->rand);
   g_free(s->user);
   g_free(s->tokens);
@@ -58,7 +60,11 @@ open_lm(const BenchRun *run, int number, MoshiError *error)
   s->user = g_new(int32_t, MAX(s->heard, 1));
   s->tokens = g_new(int32_t, o->batch * (1 + info->own_codebooks));
   s->session = moshi_session_new(run->model, &options, error);
-  if (!s->session || (o->filled && fill_cache(s->session, o->filled, error)))
+  bool among_others = o->streams && o->batch == 1 && !o->filled;
+  if (s->session && among_others)
+    s->slot = moshi_session_slot_new(run->model, &options, error);
+  if (!s->session || (among_others && !s->slot) ||
+      (o->filled && fill_cache(s->session, o->filled, error)))
     g_clear_pointer(&s, close_lm);
   return s;
 }
@@ -69,7 +75,9 @@ step(void *stream, MoshiError *error)
   LmStream *s = stream;
   for (int i = 0; i < s->heard; i++)
     s->user[i] = g_rand_int_range(s->rand, 0, s->codebook_size);
-  return moshi_session_step(s->session, s->user, NULL, s->tokens, NULL, error);
+  return s->slot
+             ? moshi_session_slot_step(s->slot, s->user, s->tokens, NULL, error)
+             : moshi_session_step(s->session, s->user, NULL, s->tokens, NULL, error);
 }
 
 static double

@@ -5,6 +5,7 @@
 typedef struct {
   MimiEncoder *encoder;
   MimiDecoder *decoder;
+  MoshiSlot *encoder_slot, *decoder_slot; /* instead, of a stream among others */
   int codebooks;
   float *heard, *spoken;
   uint16_t *codes;
@@ -16,14 +17,16 @@ close_codec(void *stream)
   CodecStream *s = stream;
   mimi_encoder_free(s->encoder);
   mimi_decoder_free(s->decoder);
+  moshi_slot_free(s->encoder_slot);
+  moshi_slot_free(s->decoder_slot);
   g_free(s->heard);
   g_free(s->spoken);
   g_free(s->codes);
   g_free(s);
 }
 
-static void *
-open_codec(const BenchRun *run, int number, MoshiError *error)
+static CodecStream *
+make_codec(const BenchRun *run, int number)
 {
   int batch = run->options->batch;
   size_t samples = (size_t)batch * moshi_model_info(run->model)->frame_size;
@@ -36,6 +39,14 @@ open_codec(const BenchRun *run, int number, MoshiError *error)
   for (size_t i = 0; i < samples; i++)
     s->heard[i] = g_rand_double_range(rand, -0.3, 0.3);
   g_rand_free(rand);
+  return s;
+}
+
+static void *
+open_codec(const BenchRun *run, int number, MoshiError *error)
+{
+  CodecStream *s = make_codec(run, number);
+  int batch = run->options->batch;
   s->encoder = mimi_encoder_new(run->model, batch, s->codebooks, error);
   s->decoder = s->encoder ? mimi_decoder_new(run->model, batch, error) : NULL;
   if (!s->decoder) {
@@ -59,11 +70,33 @@ decode(void *stream, MoshiError *error)
   return mimi_decoder_step(s->decoder, s->codes, s->codebooks, NULL, s->spoken, error);
 }
 
-static int
-encode_and_decode(void *stream, MoshiError *error)
+/* Streams beside each other share their steps, as those of elements do; a batch is
+ * stepped by itself. */
+static void *
+open_stream(const BenchRun *run, int number, MoshiError *error)
 {
-  int status = encode(stream, error);
-  return status ? status : decode(stream, error);
+  if (run->options->batch > 1)
+    return open_codec(run, number, error);
+  CodecStream *s = make_codec(run, number);
+  s->encoder_slot = mimi_encoder_slot_new(run->model, s->codebooks, error);
+  s->decoder_slot = s->encoder_slot ? mimi_decoder_slot_new(run->model, error) : NULL;
+  if (!s->decoder_slot)
+    g_clear_pointer(&s, close_codec);
+  return s;
+}
+
+static int
+stream_frame(void *stream, MoshiError *error)
+{
+  CodecStream *s = stream;
+  int status = s->encoder
+                   ? encode(s, error)
+                   : mimi_encoder_slot_step(s->encoder_slot, s->heard, s->codes, error);
+  if (!status)
+    status = s->decoder ? decode(s, error)
+                        : mimi_decoder_slot_step(s->decoder_slot, s->codes,
+                              s->codebooks, s->spoken, error);
+  return status;
 }
 
 static double
@@ -88,7 +121,7 @@ codec_bytes(const BenchRun *run, const void *stream)
 }
 
 const BenchStreamKind bench_codec_streams = {
-    "mimi-streams", open_codec, encode_and_decode, close_codec, codec_bytes};
+    "mimi-streams", open_stream, stream_frame, close_codec, codec_bytes};
 
 int
 bench_mimi(BenchRun *run, MoshiError *error)
