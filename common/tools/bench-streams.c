@@ -1,7 +1,7 @@
 /* How many streams hold real time: every stream is a thread of its own that shares
- * its steps with the others, a frame of it is due every 80 ms, and streams begin at any moment within
- * those. The machine holds so many streams if 99 of 100 frames are done before the
- * stream's next one is due. */
+ * its steps with the others, a frame of it is due every 80 ms, and streams begin at
+ * any moment within those. The machine holds so many streams if 99 of 100 frames are
+ * done before the stream's next one is due. */
 #include <string.h>
 
 #include "../device/cores.h"

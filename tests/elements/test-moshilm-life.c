@@ -210,20 +210,55 @@ test_two (void)
   lm_harness_free (b);
 }
 
+/* Four conversations that share their steps say what one says alone. */
+static void
+test_shared (void)
+{
+  LmHarness *alone = mini (FALSE), *lm[4];
+  GBytes *said = converse (alone);
+  GThread *threads[4];
+
+  g_setenv ("MOSHI_BATCH", "4", TRUE);
+  for (guint i = 0; i < 4; i++)
+    lm[i] = mini (FALSE);
+  for (guint i = 0; i < 4; i++)
+    threads[i] = g_thread_new ("talk", converse_in_thread, lm[i]);
+  for (guint i = 0; i < 4; i++) {
+    g_thread_join (threads[i]);
+    assert_same (g_bytes_ref (said), pull_speech (lm[i]), TRUE);
+    g_assert_cmpuint (lm_stat (lm[i], "max-batch"), >=, 1);
+    g_assert_cmpuint (lm_stat (lm[i], "max-batch"), <=, 4);
+    g_assert_cmpuint (lm_stat (lm[i], "max-wait"), <=,
+        lm_stat (lm[i], "max-step"));
+  }
+  for (guint i = 0; i < 4; i++)
+    lm_harness_free (lm[i]);
+  g_unsetenv ("MOSHI_BATCH");
+  g_assert_cmpuint (lm_stat (alone, "max-batch"), ==, 1);
+  g_bytes_unref (said);
+  lm_harness_free (alone);
+}
+
 /* --------------------------------------------------------- new conversations */
 
 static void
-flush (LmHarness * lm)
+end_flush (LmHarness * lm)
 {
   GstSegment segment;
 
   gst_segment_init (&segment, GST_FORMAT_TIME);
   g_assert_true (gst_harness_push_event (lm->speech,
-          gst_event_new_flush_start ()));
-  g_assert_true (gst_harness_push_event (lm->speech,
           gst_event_new_flush_stop (TRUE)));
   g_assert_true (gst_harness_push_event (lm->speech,
           gst_event_new_segment (&segment)));
+}
+
+static void
+flush (LmHarness * lm)
+{
+  g_assert_true (gst_harness_push_event (lm->speech,
+          gst_event_new_flush_start ()));
+  end_flush (lm);
 }
 
 static void
@@ -239,6 +274,51 @@ test_flush (void)
   g_bytes_unref (pull_speech (lm));
   assert_same (first, converse (lm), TRUE);
   lm_harness_free (lm);
+}
+
+static gpointer
+push_until_flushed (gpointer data)
+{
+  LmHarness *lm = data;
+  GstFlowReturn ret = GST_FLOW_OK;
+
+  for (guint i = 0; ret == GST_FLOW_OK; i++)
+    ret = lm_push (lm, lm_noise (lm, i), i * FRAME);
+  return GINT_TO_POINTER (ret);
+}
+
+/* A flush lets go who waits for a step that others make, and those do not hear
+ * of it. */
+static void
+test_flush_among_others (void)
+{
+  LmHarness *lm, *other, *alone = mini (FALSE);
+  GBytes *said = converse (alone);
+
+  g_setenv ("MOSHI_BATCH", "4", TRUE);
+  lm = mini (FALSE);
+  other = mini (FALSE);
+  flush (lm);
+  for (guint i = 0; i < 20; i++) {
+    GThread *flushed = g_thread_new ("flushed", push_until_flushed, lm);
+    GThread *talking = g_thread_new ("talk", converse_in_thread, other);
+
+    g_usleep (i * 200);
+    gst_harness_push_event (lm->speech, gst_event_new_flush_start ());
+    g_assert_cmpint (GPOINTER_TO_INT (g_thread_join (flushed)), ==,
+        GST_FLOW_FLUSHING);
+    end_flush (lm);
+    g_thread_join (talking);
+    assert_same (g_bytes_ref (said), pull_speech (other), TRUE);
+    flush (other);
+  }
+  g_bytes_unref (pull_speech (lm));
+  assert_same (g_bytes_ref (said), converse (lm), TRUE);
+  lm_harness_free (lm);
+  lm_harness_free (other);
+  g_unsetenv ("MOSHI_BATCH");
+  g_bytes_unref (said);
+  lm_harness_free (alone);
 }
 
 static void
@@ -898,7 +978,9 @@ main (int argc, char **argv)
   g_test_add_func ("/moshilm/load/cancel", test_cancel_load);
   g_test_add_func ("/moshilm/load/progress", test_progress);
   g_test_add_func ("/moshilm/two", test_two);
+  g_test_add_func ("/moshilm/shared", test_shared);
   g_test_add_func ("/moshilm/new/flush", test_flush);
+  g_test_add_func ("/moshilm/new/flush/among-others", test_flush_among_others);
   g_test_add_func ("/moshilm/new/reset", test_reset_event);
   g_test_add_func ("/moshilm/new/stream-start", test_stream_start);
   g_test_add_func ("/moshilm/pads/streams", test_streams);
