@@ -689,7 +689,12 @@ install_properties (GObjectClass * object_class)
    *
    * * `frames`: frames encoded
    * * `late`: those that took more than 80 ms in a live pipeline
-   * * `last-step`, `mean-step`, `max-step`: time to compute a frame, in ns
+   * * `last-step`, `mean-step`, `max-step`: time to compute a frame, in ns,
+   *   waiting included
+   * * `last-batch`, `mean-batch` (a gdouble), `max-batch`: streams of the
+   *   process that were computed in one step with this one
+   * * `last-wait`, `mean-wait`, `max-wait`: time that a frame waited until a
+   *   step of others was over, in ns
    *
    * Since: 0.1
    */

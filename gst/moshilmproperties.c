@@ -622,19 +622,24 @@ install_time (GObjectClass * klass)
    * Statistics since READY→PAUSED, a #GstStructure
    * application/x-moshilm-stats. All #guint64: `frames`, steps of the model;
    * `late`, steps of a live pipeline that took more than 80 ms; `last-step`,
-   * `mean-step` and `max-step`, their time in ns; `silent`, frames that were
-   * missing and heard as silence; `skipped`, frames that were not heard
-   * because they were late; `duplicates`, frames that came twice; `drained`,
-   * frames after the end of the input; `words`, buffers of text. And
-   * `lateness`, #gint64: how late the last frame of a live pipeline was, in
-   * ns: what waits in the queues before the element.
+   * `mean-step` and `max-step`, their time in ns, waiting included;
+   * `last-batch`, `mean-batch` (a #gdouble) and `max-batch`, conversations of
+   * the process that were in one step with this one; `last-wait`, `mean-wait`
+   * and `max-wait`, the time in ns that a frame waited until a step of others
+   * was over; `silent`, frames that were missing and heard as silence;
+   * `skipped`, frames that were not heard because they were late;
+   * `duplicates`, frames that came twice; `drained`, frames after the end of
+   * the input; `words`, buffers of text. And `lateness`, #gint64: how late the
+   * last frame of a live pipeline was, in ns: what waits in the queues before
+   * the element.
    *
    * Since: 0.1
    */
   g_object_class_install_property (klass, PROP_STATS,
       g_param_spec_boxed ("stats", "Statistics",
-          "frames, late, last-step, mean-step, max-step, silent, skipped, "
-          "duplicates, drained, words, lateness",
+          "frames, late, last-step, mean-step, max-step, last-batch, "
+          "mean-batch, max-batch, last-wait, mean-wait, max-wait, silent, "
+          "skipped, duplicates, drained, words, lateness",
           GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 }
 

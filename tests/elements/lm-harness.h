@@ -46,7 +46,7 @@ gchar *lm_caps (gint codebooks, gint size, gboolean packed);
 void lm_set_caps (LmHarness * lm, gboolean packed);
 GstBuffer *lm_frame (LmHarness * lm, const gint32 * codes, GstClockTime pts);
 GstFlowReturn lm_push (LmHarness * lm, const gint32 * codes, GstClockTime pts);
-/* Row `i` of a made-up input that never repeats; the harness's, until the next. */
+/* Row `i` of a made-up input that never repeats; valid until the next. */
 const gint32 *lm_noise (LmHarness * lm, guint i);
 /* n frames of noise from row `first` on, at first × 80 ms + offset. */
 void lm_push_noise (LmHarness * lm, guint first, guint n, GstClockTime offset);
