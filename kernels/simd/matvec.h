@@ -1,7 +1,7 @@
 /* Rows of a stored matrix times a few vectors. Each (row, vector) has one
  * accumulator of V_WIDTH lanes, whatever is computed beside it; a tile of rows and
  * vectors shares the loads. */
-enum { MAX_ROWS = 4, MAX_BATCH = 4 };
+enum { MAX_ROWS = 4, MAX_BATCH = 4, LOOKAHEAD = 1024 /* bytes */ };
 
 /* A vector of weights, or the first n of them (n < V_WIDTH). */
 INLINE V
@@ -15,18 +15,20 @@ load_weights(MoshiType type, const char *w, int n)
 typedef struct {
   float *y;
   size_t y_step;
-  const char *w; /* first row of the tile */
+  const char *w; /* first row of the tile, */
+  int step;      /* and from each to the next */
   const float *x;
   size_t x_step;
   int cols;
 } MatvecTile;
 
-/* `rows` by `batch`, both and `type` known to the compiler. The weights of the
- * tile after this one are asked for meanwhile. */
+/* `rows` by `batch`, both and `type` known to the compiler. The weights of tiles after
+ * this one are asked for meanwhile. */
 INLINE void
 matvec_tile(const MatvecTile *t, MoshiType type, int rows, int batch)
 {
-  const size_t size = type == MOSHI_TYPE_F32 ? 4 : 2, row = t->cols * size;
+  const size_t size = type == MOSHI_TYPE_F32 ? 4 : 2,
+               row = (size_t)t->cols * t->step * size;
   V sum[MAX_ROWS * MAX_BATCH];
   int c = 0;
 
@@ -38,7 +40,7 @@ matvec_tile(const MatvecTile *t, MoshiType type, int rows, int batch)
       const char *at = t->w + j * row + c * size;
       w[j] = load_weights(type, at, V_WIDTH);
       if (type == MOSHI_TYPE_F32 || c % 16 == 0)
-        __builtin_prefetch(at + rows * row);
+        __builtin_prefetch(at + LOOKAHEAD);
     }
     for (int i = 0; i < batch; i++) {
       const V x = v_load(t->x + i * t->x_step + c);
@@ -58,20 +60,27 @@ matvec_tile(const MatvecTile *t, MoshiType type, int rows, int batch)
   }
   for (int i = 0; i < batch; i++)
     for (int j = 0; j < rows; j++)
-      t->y[i * t->y_step + j] = v_sum(sum[i * rows + j]);
+      t->y[i * t->y_step + j * t->step] = v_sum(sum[i * rows + j]);
 }
 
-/* Tiles of `rows` rows for one to four vectors. */
+/* Tiles of `rows` rows for one to four vectors. Rows of a tile come from as many parts
+ * of the weights: parts read in sequence beside each other come faster from memory
+ * than one. */
 INLINE void
 some_vectors(MatvecTile t, MoshiType type, int n_rows, int rows, int batch)
 {
   const size_t row = (size_t)t.cols * (type == MOSHI_TYPE_F32 ? 4 : 2);
-  int r = 0;
+  const char *w = t.w;
+  float *y = t.y;
 
-  for (; r + rows <= n_rows; r += rows, t.w += rows * row, t.y += rows)
+  t.step = n_rows / rows;
+  for (int r = 0; r < t.step; r++, t.w += row, t.y++)
     matvec_tile(&t, type, rows, batch);
-  for (; r < n_rows; r++, t.w += row, t.y++)
+  for (int r = t.step * rows; r < n_rows; r++) {
+    t.w = w + r * row;
+    t.y = y + r;
     matvec_tile(&t, type, 1, batch);
+  }
 }
 
 INLINE void
@@ -85,7 +94,7 @@ matvec(float *y, size_t y_step, const MoshiRows *w, const float *x, size_t x_ste
   for (int r = r0; r < r1; r += most) {
     const int n = r1 - r < most ? r1 - r : most;
     MatvecTile t = {
-        y + (r - r0), y_step, (const char *)w->data + r * row, x, x_step, w->cols};
+        y + (r - r0), y_step, (const char *)w->data + r * row, 1, x, x_step, w->cols};
     for (int left = batch; left > 0; left -= MAX_BATCH) {
       if (left >= 4)
         some_vectors(t, type, n, 2, 4);

@@ -16,6 +16,7 @@ enum {
   QUANTIZED_ROWS = 4,
   QUANTIZED_BATCH = 8,
   QUANTIZED_TILE = 16,
+  QUANTIZED_AHEAD = 1024, /* bytes */
   MOST_VECTORS = SPAN / SEGMENT,
 };
 
@@ -223,14 +224,15 @@ load_group(MoshiType type, const char *at, int g, int n)
   }
 }
 
-/* Adds chunk `chunk`, of n columns, of some rows and vectors to their sums. */
+/* Adds chunk `chunk`, of n columns, of some rows, `step` apart, and vectors to their
+ * sums. What comes next in each row's part of the weights is asked for meanwhile. */
 INLINE void
-quantized_chunk(const QuantizedTile *t, MoshiType type, int row, int rows, int batch,
-    int chunk, int n, V *sum)
+quantized_chunk(const QuantizedTile *t, MoshiType type, int row, int step, int rows,
+    int batch, int chunk, int n, V *sum)
 {
   const Chunk *x = t->x + (chunk - t->first);
   const int groups = (n + GROUP - 1) / GROUP;
-  const size_t row_size = row_bytes(type, t->w->cols);
+  const size_t row_size = row_bytes(type, t->w->cols), apart = step * row_size;
   const char *at =
       (const char *)t->w->data + row * row_size + chunk * row_bytes(type, CHUNK);
   ChunkScales s[QUANTIZED_ROWS];
@@ -238,9 +240,9 @@ quantized_chunk(const QuantizedTile *t, MoshiType type, int row, int rows, int b
   I whole[QUANTIZED_BATCH]; /* of I8, whose scale is the row's */
 
   for (int j = 0; j < rows; j++) {
-    load_scales(&s[j], t->w, type, at + j * row_size, row + j, chunk, groups);
+    load_scales(&s[j], t->w, type, at + j * apart, row + j * step, chunk, groups);
     for (size_t p = 0; p < row_bytes(type, CHUNK); p += 64)
-      __builtin_prefetch(at + (j + rows) * row_size + p);
+      __builtin_prefetch(at + j * apart + QUANTIZED_AHEAD + p);
     for (int i = 0; i < batch; i++) {
       if (has_offsets(type))
         part[i * rows + j] = v_mul(s[j].offsets, v_load_eight(x[i * t->x_step].sums));
@@ -252,7 +254,7 @@ quantized_chunk(const QuantizedTile *t, MoshiType type, int row, int rows, int b
   for (int g = 0; g < groups; g += 2)
     for (int j = 0; j < rows; j++)
       for (int h = g; h < g + 2 && h < groups; h++) {
-        const G w = load_group(type, at + j * row_size, h, n - h * GROUP);
+        const G w = load_group(type, at + j * apart, h, n - h * GROUP);
         for (int i = 0; i < batch; i++) {
           const I dot = g_dot(w, x[i * t->x_step].x + h * GROUP);
           if (type == MOSHI_TYPE_I8)
@@ -270,11 +272,11 @@ quantized_chunk(const QuantizedTile *t, MoshiType type, int row, int rows, int b
     }
 }
 
-/* `most` rows, `rows` at a time, for `batch` vectors, whose chunk stays in the first
- * cache meanwhile. */
+/* `most` rows, `step` apart, `rows` at a time, for `batch` vectors, whose chunk stays in
+ * the first cache meanwhile. */
 INLINE void
-quantized_tile(
-    const QuantizedTile *t, MoshiType type, int row, int most, int rows, int batch)
+quantized_tile(const QuantizedTile *t, MoshiType type, int row, int step, int most,
+    int rows, int batch)
 {
   const int end = t->first + t->n;
   float *y = t->y + (row - t->row);
@@ -288,30 +290,39 @@ quantized_tile(
       const int left = t->w->cols - c * CHUNK;
       for (int j = 0; j < most; j += rows)
         if (left >= CHUNK)
-          quantized_chunk(t, type, row + j, rows, batch, c, CHUNK, sum + j * batch);
+          quantized_chunk(
+              t, type, row + j * step, step, rows, batch, c, CHUNK, sum + j * batch);
         else
-          quantized_chunk(t, type, row + j, rows, batch, c, left, sum + j * batch);
+          quantized_chunk(
+              t, type, row + j * step, step, rows, batch, c, left, sum + j * batch);
     }
     for (int j = 0; j < most; j++)
       for (int i = 0; i < batch; i++) {
-        float *to = y + i * t->y_step + j;
+        float *to = y + i * t->y_step + j * step;
         const float s = v_sum(sum[j / rows * rows * batch + i * rows + j % rows]);
         *to = c0 ? *to + s : s;
       }
   }
 }
 
-/* One to eight prepared vectors. */
+/* One to eight prepared vectors. A single one takes rows from as many parts of the
+ * weights as it takes at a time: parts read in sequence beside each other come faster
+ * from memory than one. */
 INLINE void
 quantized_rows(
     const QuantizedTile *t, MoshiType type, int n_rows, int most, int rows, int batch)
 {
-  const int end = t->row + n_rows;
+  const int end = t->row + n_rows, step = batch == 1 ? n_rows / most : 1;
   int r = t->row;
+  if (batch == 1) {
+    for (; r < t->row + step; r++)
+      quantized_tile(t, type, r, step, most, rows, batch);
+    r = t->row + step * most;
+  }
   for (; r + most <= end; r += most)
-    quantized_tile(t, type, r, most, rows, batch);
+    quantized_tile(t, type, r, 1, most, rows, batch);
   for (; r < end; r++)
-    quantized_tile(t, type, r, 1, 1, batch);
+    quantized_tile(t, type, r, 1, 1, 1, batch);
 }
 
 INLINE void

@@ -288,15 +288,16 @@ g_half_nibbles(const char *x, bool high)
   return (G){_mm256_and_si256(bytes.a, mask), _mm256_and_si256(bytes.b, mask)};
 }
 
-/* 8 of them, `stride` bytes apart. */
+/* 8 of them, `stride` bytes apart, of which 16 can be read. */
 INLINE V
 v_load_f16_apart(const char *x, size_t stride)
 {
-  uint16_t h[8];
-  for (int i = 0; i < 8; i++)
-    memcpy(h + i, x + i * stride, 2);
-  return _mm256_cvtph_ps(
-      _mm_setr_epi16(h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]));
+  __m128i pairs[4];
+  for (int i = 0; i < 4; i++)
+    pairs[i] = _mm_unpacklo_epi16(
+        load16(x + 2 * i * stride), load16(x + (2 * i + 1) * stride));
+  return _mm256_cvtph_ps(_mm_unpacklo_epi64(
+      _mm_unpacklo_epi32(pairs[0], pairs[1]), _mm_unpacklo_epi32(pairs[2], pairs[3])));
 }
 
 INLINE void
