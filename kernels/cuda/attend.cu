@@ -20,7 +20,8 @@ enum {
   WARPS = 4,
   THREADS = WARPS * MOSHI_WARP,
   LEAST_SPLIT = 128, /* keys */
-  MOST_SPLITS = 32,
+  MOST_SPLIT = 8192, /* whose scores are in shared memory */
+  MANY_SPLITS = 32,
   KEYS = 4,         /* of a warp at a time */
   SCRATCH_HEAD = 4, /* floats before a split's sums: largest score, sum of weights */
   MAX_LANES = MOSHI_MAX_HEAD_DIM / MOSHI_WARP,
@@ -38,8 +39,10 @@ struct Query {
 __host__ __device__ inline int
 split_of(int context)
 {
-  const int even = (context + MOST_SPLITS - 1) / MOST_SPLITS;
-  return even < LEAST_SPLIT ? LEAST_SPLIT : (even + 31) / 32 * 32;
+  const int even = context / MANY_SPLITS + 1;
+  return even <= LEAST_SPLIT  ? LEAST_SPLIT
+         : even >= MOST_SPLIT ? MOST_SPLIT
+                              : (even + 31) / 32 * 32;
 }
 
 __host__ __device__ inline int
