@@ -18,6 +18,16 @@
     }                                                                                  \
   } while (0)
 
+/* Programs without a card to run on return this to be counted as skipped. */
+enum { NO_CARD = 77 };
+
+inline bool
+have_card()
+{
+  int count;
+  return cudaGetDeviceCount(&count) == cudaSuccess;
+}
+
 /* Copies of the host's arrays; all go with the object. Those that are told `back` are
  * copied to the host again by finish(). */
 class Memory {

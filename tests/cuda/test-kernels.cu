@@ -216,6 +216,8 @@ main(int argc, char **argv)
       act<MOSHI_ACT_NONE>, act<MOSHI_ACT_ELU>, act<MOSHI_ACT_GELU>, act<MOSHI_ACT_SILU>,
       act<MOSHI_ACT_RELU>, act<MOSHI_ACT_SIGMOID>, act<MOSHI_ACT_TANH>};
 
+  if (!have_card())
+    return NO_CARD;
   k.name = "cuda";
   k.gemm = gemm;
   k.rms_norm = rms_norm;

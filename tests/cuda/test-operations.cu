@@ -588,6 +588,8 @@ main(int argc, char **argv)
 {
   MoshiError error;
 
+  if (!have_card())
+    return NO_CARD;
   g_setenv("MOSHI_CPU_MASK", "c", TRUE);
   g_test_init(&argc, &argv, nullptr);
   cpu = moshi_device_cpu(1, &error);

@@ -4,7 +4,8 @@
  * MOSHI_EMULATION, read whenever devices are counted, says what the machine is like
  * and what goes wrong: "devices=1,driver=13000,cc=90,memory=BYTES,seed=1" and
  * "fail-malloc=N" (from the Nth on), "fail-launch=N" (the Nth kernel faults, and the
- * device stays lost). driver=0: there is none. */
+ * device stays lost). driver=0: there is none; dry=1: kernels are not run, so that what is
+ * left is the time of the host. */
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -47,7 +48,7 @@ static const int RUNTIME = 13000;
 static struct {
   std::string text;
   long devices = 1, driver = RUNTIME, cc = 90, seed = 1;
-  long long memory = 8ll << 30, fail_malloc = 0, fail_launch = 0;
+  long long memory = 8ll << 30, fail_malloc = 0, fail_launch = 0, dry = 0;
 } machine;
 
 static std::recursive_mutex lock;
@@ -83,6 +84,7 @@ configure()
     if (key == "seed") machine.seed = value;
     if (key == "memory") machine.memory = value;
     if (key == "fail-malloc") machine.fail_malloc = value;
+    if (key == "dry") machine.dry = value;
     if (key == "fail-launch") machine.fail_launch = value;
   }
 }
@@ -142,15 +144,29 @@ enqueue(Stream *stream, Work work)
   return cudaSuccess;
 }
 
+/* More than 48 KB of shared memory a kernel has only where it was asked for. */
+static std::map<const void *, size_t> allowed;
+
+cudaError_t
+allow_shared(const void *kernel, int bytes)
+{
+  Locked locked(lock);
+  if (bytes < 0 || bytes > 227 * 1024)
+    return result(cudaErrorInvalidValue);
+  allowed[kernel] = bytes;
+  return cudaSuccess;
+}
+
 void
-enqueue_kernel(const char *name, dim3 grid, dim3 block, size_t shared_bytes,
-    cudaStream_t stream, bool cooperative, std::function<void()> body)
+enqueue_kernel(const char *name, const void *kernel, dim3 grid, dim3 block,
+    size_t shared_bytes, cudaStream_t stream, bool cooperative,
+    std::function<void()> body)
 {
   Locked locked(lock);
   const uint64_t threads = uint64_t(block.x) * block.y * block.z;
   if (!threads || threads > 1024 || block.z > 64 || !grid.x || !grid.y || !grid.z ||
       grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu ||
-      shared_bytes > 227 * 1024) {
+      shared_bytes > (allowed.count(kernel) ? allowed[kernel] : 48 * 1024)) {
     result(cudaErrorInvalidConfiguration);
     return;
   }
@@ -164,7 +180,8 @@ enqueue_kernel(const char *name, dim3 grid, dim3 block, size_t shared_bytes,
     counters.kernels++;
     if (machine.fail_launch && ++launches >= machine.fail_launch)
       return cudaErrorIllegalAddress;
-    run_grid(l, machine.seed);
+    if (!machine.dry)
+      run_grid(l, machine.seed);
     return cudaSuccess;
   });
 }

@@ -130,11 +130,14 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 
+namespace emulation {
+cudaError_t allow_shared(const void *kernel, int bytes);
+}
 template <class K>
 cudaError_t
-cudaFuncSetAttribute(K, cudaFuncAttribute, int value)
+cudaFuncSetAttribute(K kernel, cudaFuncAttribute, int value)
 {
-  return value <= 227 * 1024 ? cudaSuccess : cudaErrorInvalidValue;
+  return emulation::allow_shared(reinterpret_cast<const void *>(kernel), value);
 }
 template <class K>
 cudaError_t

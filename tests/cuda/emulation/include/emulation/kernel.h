@@ -29,7 +29,7 @@ void warp_barrier(unsigned mask);
 const unsigned char *warp_gather(unsigned mask, const void *value, size_t bytes);
 [[noreturn]] void die(const char *what);
 
-void enqueue_kernel(const char *name, dim3 grid, dim3 block, size_t shared_bytes,
+void enqueue_kernel(const char *name, const void *kernel, dim3 grid, dim3 block, size_t shared_bytes,
     cudaStream_t stream, bool cooperative, std::function<void()> body);
 
 template <class... P, class... A>
@@ -37,7 +37,8 @@ void
 launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
     size_t shared_bytes, cudaStream_t stream, bool cooperative, A &&...args)
 {
-  enqueue_kernel(name, grid, block, shared_bytes, stream, cooperative,
+  enqueue_kernel(name, reinterpret_cast<const void *>(kernel), grid, block, shared_bytes,
+      stream, cooperative,
       [kernel, copy = std::tuple<std::decay_t<P>...>(static_cast<P>(args)...)] {
         std::apply(kernel, copy);
       });
