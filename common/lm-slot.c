@@ -153,7 +153,7 @@ common_of(const MoshiSessionOptions *o)
         lines, g_strdup_printf("%s=%s/%s", c->name, c->value ? c->value : "",
                    c->null_value ? c->null_value : ""));
   }
-  qsort(lines->pdata, lines->len, sizeof *lines->pdata, compare_strings);
+  g_ptr_array_sort(lines, compare_strings);
   g_ptr_array_add(lines, g_strdup_printf("%d %a %s", o->context, o->cfg_coef,
                              o->kv_type ? o->kv_type : "f32"));
   g_ptr_array_add(lines, NULL);
