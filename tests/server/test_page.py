@@ -24,6 +24,7 @@ except ImportError:
 
 SERVER, SOURCE, WORK = (Path(a).resolve() for a in sys.argv[1:4])
 DEADLINE = 40
+WEBRTC = "&transport=webrtc"
 LOOPBACK = ("--ice-address", "127.0.0.1")  # and the browser likewise: no other network is needed
 MICROPHONE = ("--allow-loopback-in-peer-connection", "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={WORK}/microphone.wav")
 
@@ -141,7 +142,7 @@ def test_uncompressed():
 
 
 def test_webrtc():
-    converse("&transport=webrtc", "Opus by WebRTC")
+    converse(WEBRTC, "Opus by WebRTC")
 
 
 def test_phone_and_keyboard():
@@ -199,6 +200,26 @@ def test_queue_and_full():
         second.wait("status", "listens")
 
 
+def test_webrtc_lost():
+    """Who waits is told so, and has his turn; a server that dies is called again."""
+    with Server("--sessions", "1", *LOOPBACK) as server, Page(server.port, WEBRTC) as first, Page(server.port, WEBRTC) as second:
+        first.talk()
+        first.wait("status", "listens")
+        second.talk()
+        second.wait("status", "number 1 of 1 in the queue")
+        first.talk()
+        second.wait("status", "listens")
+        server.process.kill()
+        second.wait("status", "Calling again")
+        second.picture("webrtc-lost")
+
+
+def test_webrtc_token():
+    with Server("--token", "sesame", *LOOPBACK) as server, Page(server.port, WEBRTC) as page:
+        page.talk()
+        page.wait("status", "wants an access token")
+
+
 def test_lost_and_found():
     """A dead server is called again; a new one at its place answers."""
     with Server() as server, Page(server.port) as page:
@@ -234,7 +255,7 @@ def main():
     os.environ["HOME"] = str(WORK)
     make_microphone()
     tests = [test_opus, test_uncompressed, test_webrtc, test_phone_and_keyboard, test_no_permission, test_insecure, test_token, test_queue_and_full,
-             test_lost_and_found]
+             test_webrtc_lost, test_webrtc_token, test_lost_and_found]
     print(f"1..{len(tests)}")
     failed = False
     for i, test in enumerate(tests, 1):
