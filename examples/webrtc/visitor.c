@@ -3,10 +3,12 @@
  *   visitor ws://localhost:8998/api/webrtc --in question.wav --out reply.wav
  *
  * says what is in one file, at the speed of speech and then silence, writes
- * what it hears into the other, and prints the words, with a lag beside them
- * when it has changed. It ends after --seconds, or when the server hangs up.
+ * what it hears into the other, and prints the words, and the lag of
+ * the server. It ends after --seconds, by Ctrl-C, or when the server
+ * hangs up.
  */
 #include <gst/app/gstappsrc.h>
+#include <glib-unix.h>
 #include <json-glib/json-glib.h>
 #include <libsoup/soup.h>
 #include <stdio.h>
@@ -199,6 +201,7 @@ visit (Visitor * self, const gchar * url, int seconds)
   soup_session_websocket_connect_async (session, message, NULL, NULL,
       G_PRIORITY_DEFAULT, NULL, on_connected, self);
   g_timeout_add_seconds (seconds, on_time, self);
+  g_unix_signal_add (SIGINT, on_time, self);
   g_main_loop_run (self->loop);
 
   gst_element_set_state (self->microphone, GST_STATE_NULL);
