@@ -62,8 +62,8 @@ moshi_stream(const void *p)
 #if MOSHI_CUDA_DEVICE_CODE
   uint4 v;
   asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-      : "l"(p));
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
   return v;
 #else
   return *static_cast<const uint4 *>(p);
