@@ -245,8 +245,8 @@ choose_blocks(MimiSeanetWork *w, const MimiSeanet *s, int n)
     return;
   w->n = n;
   for (int i = 0; i < s->n_sections; i++)
-    w->block[i] = w->whole ? w->n_rows[i]
-                           : block_rows(s, &s->sections[i], w, w->n_rows[i], n);
+    w->block[i] =
+        w->whole ? w->n_rows[i] : block_rows(s, &s->sections[i], w, w->n_rows[i], n);
 }
 
 static size_t

@@ -121,7 +121,8 @@ c_files() {
 part_format() {
   # shellcheck disable=SC2046
   check "clang-format" clang-format --dry-run -Werror \
-    $(c_files 'kernels/*.[ch]' 'common/*.[ch]' 'tests/kernels/*.[ch]' \
+    $(c_files 'kernels/*.[ch]' 'kernels/*.cu' 'kernels/*.cuh' 'tests/cuda/*.[ch]' \
+      'tests/cuda/*.cu' 'tests/cuda/*.cuh' 'tests/cuda/*.cpp' 'common/*.[ch]' 'tests/kernels/*.[ch]' \
       'tests/common/*.[ch]' 'tests/fuzz/*.[ch]' 'tests/tools/*.[ch]')
   # shellcheck disable=SC2046
   check "shellcheck" shellcheck -S warning -x -e SC1091 $(git ls-files '*.sh' .ci/run)

@@ -185,8 +185,8 @@ convert_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
 static int
 walk_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
 {
-  bool mapped = part->kind == PART_LM && !m->invention.source &&
-                !part->device->ops->available;
+  bool mapped =
+      part->kind == PART_LM && !m->invention.source && !part->device->ops->available;
   MoshiLoader l = make_loader(m, part->kind, error);
   if (part->checkpoint != m->checkpoint[part->kind]) {
     l.checkpoint = part->checkpoint;
@@ -214,7 +214,8 @@ check_memory(const MoshiModel *m, PartKind kind, MoshiError *error)
   if (m->bytes[kind] <= available)
     return 0;
   return moshi_fail(error, MOSHI_ERROR_MEMORY,
-      "%s: its weights need %.1f GB and %s has %.1f GB free; use a smaller or quantised "
+      "%s: its weights need %.1f GB and %s has %.1f GB free; use a smaller or "
+      "quantised "
       "model, or another device",
       path, m->bytes[kind] / 1e9, d->description, available / 1e9);
 }

@@ -112,7 +112,8 @@ device_copy_gb_s(MoshiDevice *base)
   MoshiCuda *d = use.d;
   const size_t most = (size_t)1 << 30, half = available(false) / 2;
   const size_t bytes = half < most ? half : most;
-  void *from = moshi_cuda_alloc(d, bytes, false), *to = moshi_cuda_alloc(d, bytes, false);
+  void *from = moshi_cuda_alloc(d, bytes, false),
+       *to = moshi_cuda_alloc(d, bytes, false);
   cudaEvent_t begun = nullptr, done = nullptr;
   cudaEventCreate(&begun);
   cudaEventCreate(&done);

@@ -26,8 +26,8 @@
 
 #define MOSHI_CUDA_DEVICE_CODE 0
 #define MOSHI_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                   \
-  emulation::launch(                                                                   \
-      #kernel, (kernel), (grid), (block), (shared_bytes), (stream), false, __VA_ARGS__)
+  emulation::launch(#kernel, (kernel), (grid), (block), (shared_bytes), (stream),      \
+      false, __VA_ARGS__)
 #define MOSHI_LAUNCH_COOPERATIVE(kernel, grid, block, shared_bytes, stream, ...)       \
   emulation::launch(                                                                   \
       #kernel, (kernel), (grid), (block), (shared_bytes), (stream), true, __VA_ARGS__)

@@ -10,8 +10,8 @@ static const size_t PART = (size_t)8 << 20;
 static bool
 copy(MoshiCuda *d, void *to, const void *from, size_t bytes)
 {
-  return !bytes || moshi_cuda_check(d,
-                       cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice));
+  return !bytes ||
+         moshi_cuda_check(d, cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice));
 }
 
 static bool
@@ -65,7 +65,8 @@ moshi_cuda_packed_matrix(MoshiDevice *base, MoshiMatrix *m, MoshiType type, int 
   std::lock_guard<std::recursive_mutex> locked(*d->lock);
   const size_t bytes = moshi_panels_bytes(type, rows, cols);
   cudaSetDevice(d->index);
-  void *panels = malloc(bytes), *memory = panels ? moshi_cuda_alloc(d, bytes, false) : nullptr;
+  void *panels = malloc(bytes),
+       *memory = panels ? moshi_cuda_alloc(d, bytes, false) : nullptr;
   bool ok = memory != nullptr;
 
   *m = MoshiMatrix();

@@ -19,7 +19,8 @@ static const Refusal refusals[] = {
         "there is no NVIDIA driver on this machine, or it is not visible here; install "
         "it, or use device 'cpu'"},
     {"old-driver", "driver=12020", "cuda",
-        "the NVIDIA driver is for CUDA 12.2, and this back end was built with CUDA 13.0; "
+        "the NVIDIA driver is for CUDA 12.2, and this back end was built with CUDA "
+        "13.0; "
         "update the driver, or use device 'cpu'"},
     {"no-card", "devices=0", "cuda",
         "this machine has no CUDA card, or CUDA_VISIBLE_DEVICES hides it; use device "
@@ -28,7 +29,8 @@ static const Refusal refusals[] = {
         "cuda:0 (Emulation) has compute capability 7.5, and this build begins at 8.0; "
         "use a newer card or device 'cpu'"},
     {"eighth-card", "devices=1", "cuda:7",
-        "device 'cuda:7': this machine has 1 CUDA card, of which the first is 'cuda:0'"},
+        "device 'cuda:7': this machine has 1 CUDA card, of which the first is "
+        "'cuda:0'"},
     {"third-card", "devices=2", "cuda:2",
         "device 'cuda:2': this machine has 2 CUDA cards, of which the first is "
         "'cuda:0'"},
@@ -132,8 +134,8 @@ test_admission(void)
   g_assert_cmpint(n, >, 1);
   g_assert_cmpint(n, <, 64);
   g_assert_cmpint(error.status, ==, MOSHI_ERROR_MEMORY);
-  g_assert_true(g_str_has_prefix(
-      error.message, "no memory on cuda:0 (Emulation, 0 GB) for a session of 4 streams"));
+  g_assert_true(g_str_has_prefix(error.message,
+      "no memory on cuda:0 (Emulation, 0 GB) for a session of 4 streams"));
   for (int i = 0; i < n; i++) {
     g_assert_cmpint(step(sessions[i], 4, &error), ==, 0);
     moshi_session_free(sessions[i]);

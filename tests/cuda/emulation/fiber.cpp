@@ -119,8 +119,8 @@ void
 fiber_start(Fiber *f, void (*entry)())
 {
   if (!f->stack) {
-    void *p = mmap(
-        nullptr, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *p = mmap(nullptr, stack_size, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
       fprintf(stderr, "emulation of CUDA: no memory for a stack\n");
       abort();

@@ -61,9 +61,21 @@ static const Launch *current;
 static std::vector<std::unique_ptr<BlockRun>> runs; /* kept for their stacks */
 static unsigned grid_alive, grid_waiting;
 
-const uint3 &thread_index() { return self->index; }
-const Block &block() { return self->run->block; }
-unsigned lane() { return self->lane; }
+const uint3 &
+thread_index()
+{
+  return self->index;
+}
+const Block &
+block()
+{
+  return self->run->block;
+}
+unsigned
+lane()
+{
+  return self->lane;
+}
 
 void
 die(const char *what)

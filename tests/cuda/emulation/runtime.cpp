@@ -78,14 +78,22 @@ configure()
     if (sscanf(p, "%31[a-z-]=%lld", name, &value) != 2)
       continue;
     const std::string key = name;
-    if (key == "devices") machine.devices = value;
-    if (key == "driver") machine.driver = value;
-    if (key == "cc") machine.cc = value;
-    if (key == "seed") machine.seed = value;
-    if (key == "memory") machine.memory = value;
-    if (key == "fail-malloc") machine.fail_malloc = value;
-    if (key == "dry") machine.dry = value;
-    if (key == "fail-launch") machine.fail_launch = value;
+    if (key == "devices")
+      machine.devices = value;
+    if (key == "driver")
+      machine.driver = value;
+    if (key == "cc")
+      machine.cc = value;
+    if (key == "seed")
+      machine.seed = value;
+    if (key == "memory")
+      machine.memory = value;
+    if (key == "fail-malloc")
+      machine.fail_malloc = value;
+    if (key == "dry")
+      machine.dry = value;
+    if (key == "fail-launch")
+      machine.fail_launch = value;
   }
 }
 

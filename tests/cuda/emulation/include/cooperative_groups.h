@@ -7,14 +7,28 @@
 namespace cooperative_groups {
 
 struct grid_group {
-  void sync() const { emulation::grid_barrier(); }
+  void sync() const
+  {
+    emulation::grid_barrier();
+  }
 };
-inline grid_group this_grid() { return {}; }
+inline grid_group
+this_grid()
+{
+  return {};
+}
 
 struct thread_block {
-  void sync() const { emulation::block_barrier(); }
+  void sync() const
+  {
+    emulation::block_barrier();
+  }
 };
-inline thread_block this_thread_block() { return {}; }
+inline thread_block
+this_thread_block()
+{
+  return {};
+}
 
 } // namespace cooperative_groups
 

@@ -27,7 +27,7 @@ struct Stream;
 struct Event;
 struct Graph;
 struct GraphExec;
-}
+} // namespace emulation
 typedef emulation::Stream *cudaStream_t;
 typedef emulation::Event *cudaEvent_t;
 typedef emulation::Graph *cudaGraph_t;

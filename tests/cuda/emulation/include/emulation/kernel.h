@@ -29,16 +29,17 @@ void warp_barrier(unsigned mask);
 const unsigned char *warp_gather(unsigned mask, const void *value, size_t bytes);
 [[noreturn]] void die(const char *what);
 
-void enqueue_kernel(const char *name, const void *kernel, dim3 grid, dim3 block, size_t shared_bytes,
-    cudaStream_t stream, bool cooperative, std::function<void()> body);
+void enqueue_kernel(const char *name, const void *kernel, dim3 grid, dim3 block,
+    size_t shared_bytes, cudaStream_t stream, bool cooperative,
+    std::function<void()> body);
 
 template <class... P, class... A>
 void
 launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
     size_t shared_bytes, cudaStream_t stream, bool cooperative, A &&...args)
 {
-  enqueue_kernel(name, reinterpret_cast<const void *>(kernel), grid, block, shared_bytes,
-      stream, cooperative,
+  enqueue_kernel(name, reinterpret_cast<const void *>(kernel), grid, block,
+      shared_bytes, stream, cooperative,
       [kernel, copy = std::tuple<std::decay_t<P>...>(static_cast<P>(args)...)] {
         std::apply(kernel, copy);
       });
@@ -63,11 +64,28 @@ from_lane(unsigned mask, T value, unsigned source)
 #define gridDim (emulation::block().grid)
 #define warpSize 32
 
-inline void __syncthreads() { emulation::block_barrier(); }
-inline void __syncwarp(unsigned mask = ~0u) { emulation::warp_barrier(mask); }
-inline void __threadfence() {}
-inline void __threadfence_block() {}
-inline void __threadfence_system() {}
+inline void
+__syncthreads()
+{
+  emulation::block_barrier();
+}
+inline void
+__syncwarp(unsigned mask = ~0u)
+{
+  emulation::warp_barrier(mask);
+}
+inline void
+__threadfence()
+{
+}
+inline void
+__threadfence_block()
+{
+}
+inline void
+__threadfence_system()
+{
+}
 
 template <class T>
 T
@@ -111,8 +129,16 @@ __ballot_sync(unsigned mask, int predicate)
       result |= 1u << i;
   return result;
 }
-inline int __any_sync(unsigned mask, int p) { return __ballot_sync(mask, p) != 0; }
-inline int __all_sync(unsigned mask, int p) { return __ballot_sync(mask, !p) == 0; }
+inline int
+__any_sync(unsigned mask, int p)
+{
+  return __ballot_sync(mask, p) != 0;
+}
+inline int
+__all_sync(unsigned mask, int p)
+{
+  return __ballot_sync(mask, !p) == 0;
+}
 template <class T, class F>
 T
 emulation_reduce(unsigned mask, T v, F f)
@@ -132,7 +158,8 @@ emulation_reduce(unsigned mask, T v, F f)
 inline unsigned
 __reduce_max_sync(unsigned mask, unsigned v)
 {
-  return emulation_reduce(mask, v, [](unsigned a, unsigned b) { return a > b ? a : b; });
+  return emulation_reduce(
+      mask, v, [](unsigned a, unsigned b) { return a > b ? a : b; });
 }
 inline unsigned
 __reduce_add_sync(unsigned mask, unsigned v)
@@ -197,11 +224,36 @@ atomicCAS(T *p, T expected, T v)
   return emulation_atomic(p, [=](T old) { return old == expected ? v : old; });
 }
 
-template <class T> T __ldg(const T *p) { return *p; }
-template <class T> T __ldcg(const T *p) { return *p; }
-template <class T> T __ldcs(const T *p) { return *p; }
-template <class T> void __stcs(T *p, T v) { *p = v; }
-template <class T> void __stcg(T *p, T v) { *p = v; }
+template <class T>
+T
+__ldg(const T *p)
+{
+  return *p;
+}
+template <class T>
+T
+__ldcg(const T *p)
+{
+  return *p;
+}
+template <class T>
+T
+__ldcs(const T *p)
+{
+  return *p;
+}
+template <class T>
+void
+__stcs(T *p, T v)
+{
+  *p = v;
+}
+template <class T>
+void
+__stcg(T *p, T v)
+{
+  *p = v;
+}
 
 template <class To, class From>
 To
@@ -212,23 +264,88 @@ emulation_bits(From from)
   memcpy(&to, &from, sizeof to);
   return to;
 }
-inline unsigned __float_as_uint(float x) { return emulation_bits<unsigned>(x); }
-inline int __float_as_int(float x) { return emulation_bits<int>(x); }
-inline float __uint_as_float(unsigned x) { return emulation_bits<float>(x); }
-inline float __int_as_float(int x) { return emulation_bits<float>(x); }
-inline float __expf(float x) { return expf(x); }
-inline float __logf(float x) { return logf(x); }
-inline float __fdividef(float a, float b) { return a / b; }
-inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-inline float __fmul_rn(float a, float b) { return a * b; }
-inline float __fadd_rn(float a, float b) { return a + b; }
-inline float __frcp_rn(float x) { return 1 / x; }
-inline float rsqrtf(float x) { return 1 / sqrtf(x); }
-inline int __float2int_rn(float x) { return int(rintf(x)); }
-inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __clz(int x) { return x ? __builtin_clz(unsigned(x)) : 32; }
-inline int __ffs(int x) { return __builtin_ffs(x); }
-inline unsigned __umulhi(unsigned a, unsigned b)
+inline unsigned
+__float_as_uint(float x)
+{
+  return emulation_bits<unsigned>(x);
+}
+inline int
+__float_as_int(float x)
+{
+  return emulation_bits<int>(x);
+}
+inline float
+__uint_as_float(unsigned x)
+{
+  return emulation_bits<float>(x);
+}
+inline float
+__int_as_float(int x)
+{
+  return emulation_bits<float>(x);
+}
+inline float
+__expf(float x)
+{
+  return expf(x);
+}
+inline float
+__logf(float x)
+{
+  return logf(x);
+}
+inline float
+__fdividef(float a, float b)
+{
+  return a / b;
+}
+inline float
+__fmaf_rn(float a, float b, float c)
+{
+  return fmaf(a, b, c);
+}
+inline float
+__fmul_rn(float a, float b)
+{
+  return a * b;
+}
+inline float
+__fadd_rn(float a, float b)
+{
+  return a + b;
+}
+inline float
+__frcp_rn(float x)
+{
+  return 1 / x;
+}
+inline float
+rsqrtf(float x)
+{
+  return 1 / sqrtf(x);
+}
+inline int
+__float2int_rn(float x)
+{
+  return int(rintf(x));
+}
+inline int
+__popc(unsigned x)
+{
+  return __builtin_popcount(x);
+}
+inline int
+__clz(int x)
+{
+  return x ? __builtin_clz(unsigned(x)) : 32;
+}
+inline int
+__ffs(int x)
+{
+  return __builtin_ffs(x);
+}
+inline unsigned
+__umulhi(unsigned a, unsigned b)
 {
   return unsigned(uint64_t(a) * b >> 32);
 }
@@ -256,8 +373,14 @@ __byte_perm(unsigned a, unsigned b, unsigned selector)
 }
 
 #define EMULATION_MIN_MAX(T)                                                           \
-  inline T min(T a, T b) { return b < a ? b : a; }                                     \
-  inline T max(T a, T b) { return a < b ? b : a; }
+  inline T min(T a, T b)                                                               \
+  {                                                                                    \
+    return b < a ? b : a;                                                              \
+  }                                                                                    \
+  inline T max(T a, T b)                                                               \
+  {                                                                                    \
+    return a < b ? b : a;                                                              \
+  }
 EMULATION_MIN_MAX(int)
 EMULATION_MIN_MAX(unsigned)
 EMULATION_MIN_MAX(long)
@@ -265,7 +388,15 @@ EMULATION_MIN_MAX(unsigned long)
 EMULATION_MIN_MAX(long long)
 EMULATION_MIN_MAX(unsigned long long)
 #undef EMULATION_MIN_MAX
-inline float min(float a, float b) { return fminf(a, b); }
-inline float max(float a, float b) { return fmaxf(a, b); }
+inline float
+min(float a, float b)
+{
+  return fminf(a, b);
+}
+inline float
+max(float a, float b)
+{
+  return fmaxf(a, b);
+}
 
 #endif

@@ -12,22 +12,35 @@
 #define __align__(n) __attribute__((aligned(n)))
 /* Shared memory is declared by the macros of launch.h: there is no __shared__. */
 
-#define EMULATION_VECTORS(T, name)                                                  \
-  struct alignas(sizeof(T)) name##1 {                                                  \
+#define EMULATION_VECTORS(T, name)                                                     \
+  struct alignas(sizeof(T)) name##1                                                    \
+  {                                                                                    \
     T x;                                                                               \
   };                                                                                   \
-  struct alignas(2 * sizeof(T)) name##2 {                                              \
+  struct alignas(2 * sizeof(T)) name##2                                                \
+  {                                                                                    \
     T x, y;                                                                            \
   };                                                                                   \
-  struct name##3 {                                                                     \
+  struct name##3                                                                       \
+  {                                                                                    \
     T x, y, z;                                                                         \
   };                                                                                   \
-  struct alignas(4 * sizeof(T) > 16 ? 16 : 4 * sizeof(T)) name##4 {                    \
+  struct alignas(4 * sizeof(T) > 16 ? 16 : 4 * sizeof(T)) name##4                      \
+  {                                                                                    \
     T x, y, z, w;                                                                      \
   };                                                                                   \
-  inline name##2 make_##name##2(T x, T y) { return {x, y}; }                           \
-  inline name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; }                   \
-  inline name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
+  inline name##2 make_##name##2(T x, T y)                                              \
+  {                                                                                    \
+    return {x, y};                                                                     \
+  }                                                                                    \
+  inline name##3 make_##name##3(T x, T y, T z)                                         \
+  {                                                                                    \
+    return {x, y, z};                                                                  \
+  }                                                                                    \
+  inline name##4 make_##name##4(T x, T y, T z, T w)                                    \
+  {                                                                                    \
+    return {x, y, z, w};                                                               \
+  }
 
 EMULATION_VECTORS(signed char, char)
 EMULATION_VECTORS(unsigned char, uchar)
@@ -43,7 +56,9 @@ EMULATION_VECTORS(double, double)
 
 struct dim3 {
   unsigned x, y, z;
-  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z)
+  {
+  }
 };
 
 #endif
