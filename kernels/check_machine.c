@@ -68,25 +68,26 @@ now(void)
 static size_t
 share(int threads)
 {
-  return HALF / threads / 128 * 128;
+  return HALF / threads / 1024 * 1024;
 }
 
+/* Four parts of its share beside each other, which come faster than one. */
 AVX2 static void
 read_piece(Worker *w, int time)
 {
   const Machine *m = w->machine;
-  const size_t bytes = share(m->threads);
+  const size_t bytes = share(m->threads), part = bytes / 4 / sizeof(Lanes);
   const char *half = m->store + (size_t)time % 2 * HALF;
   const Lanes *x = (const Lanes *)(half + (size_t)w->index * bytes);
-  enum { LINE = 64 / sizeof *x, AHEAD = 16 * LINE };
+  enum { LINE = 64 / sizeof *x, AHEAD = 8 * LINE };
   Lanes sums[4] = {{0}};
 
-  for (size_t i = 0; i < bytes / sizeof *x; i += 4) {
-    for (int j = 0; j < 4; j += LINE)
-      __builtin_prefetch(x + i + j + AHEAD);
-    for (int j = 0; j < 4; j++)
-      sums[j] += x[i + j];
-  }
+  for (size_t i = 0; i < part; i += LINE)
+    for (int j = 0; j < 4; j++) {
+      __builtin_prefetch(x + j * part + i + AHEAD);
+      for (int k = 0; k < LINE; k++)
+        sums[j] += x[j * part + i + k];
+    }
   const Lanes sum = sums[0] + sums[1] + sums[2] + sums[3];
   KEEP(sum);
 }
