@@ -33,7 +33,8 @@ Every subtest of a program that reports them counts as one test; so does every
 other program and every check of a part. A test counts once in each part that
 runs it. With MOSHI_REFERENCE_PYTHON=PYTHON, an interpreter that has the
 packages moshi and rustymimi, the suite "reference" compares with them on
-fresh random models; without, it counts as skipped.
+fresh random models; without, it counts as skipped. MOSHI_LIVEKIT_PYTHON, with
+livekit-plugins-nvidia[personaplex], is for an agent of LiveKit Agents.
 END
 }
 
