@@ -173,6 +173,18 @@ def test_killed():
         server.wait_metric("moshi_sessions", 0)
 
 
+def test_silent():
+    """Who stops in the middle, with all connections open, is let go."""
+    with serving("--sessions", "2", "--silence", "2", *LOOPBACK) as server:
+        process, log, _ = visit(server)
+        until(lambda text: "lag" in text, process, log)
+        process.send_signal(signal.SIGSTOP)
+        server.wait_metric('moshi_ended_total{reason="silent"}', 1)
+        server.wait_metric("moshi_sessions", 0)
+        process.kill()
+        process.wait()
+
+
 # ---------------------------------------------------------------- who misbehaves
 
 def answer_to(offer, change=lambda sdp: sdp):
