@@ -95,6 +95,7 @@ static MoshiModel *
 open_model(const char *path, const char *quantization, MoshiError *error)
 {
   const MoshiModelOptions options = {.model = path,
+      .device = "cpu",
       .parts = MOSHI_PART_LM,
       .threads = 2,
       .quantization = quantization};
@@ -511,8 +512,10 @@ run_invented(const char *quantization, int *size)
 {
   GHashTable *tensors =
       g_hash_table_new_full(g_str_hash, g_str_equal, NULL, free_tensor);
-  const MoshiModelOptions options = {
-      .parts = MOSHI_PART_LM, .threads = 2, .quantization = quantization};
+  const MoshiModelOptions options = {.device = "cpu",
+      .parts = MOSHI_PART_LM,
+      .threads = 2,
+      .quantization = quantization};
   const MoshiInvention invention = {
       .name = "invented", .lm = wide_config, .source = invent, .cookie = tensors};
   MoshiError error = {0};
