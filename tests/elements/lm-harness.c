@@ -188,6 +188,23 @@ lm_read (LmHarness * lm, GstBuffer * buffer, gint codebooks, gint32 * codes)
     codes[i] = indices[i];
 }
 
+GBytes *
+lm_pull_speech (LmHarness * lm)
+{
+  GByteArray *all = g_byte_array_new ();
+  GstBuffer *buffer;
+
+  while ((buffer = gst_harness_try_pull (lm->speech))) {
+    GstMapInfo map;
+
+    g_assert_true (gst_buffer_map (buffer, &map, GST_MAP_READ));
+    g_byte_array_append (all, map.data, map.size);
+    gst_buffer_unmap (buffer, &map);
+    gst_buffer_unref (buffer);
+  }
+  return g_byte_array_free_to_bytes (all);
+}
+
 gchar *
 lm_pull_text (LmHarness * lm, const gchar * between)
 {

@@ -53,6 +53,8 @@ void lm_push_noise (LmHarness * lm, guint first, guint n, GstClockTime offset);
 /* The codes of a buffer of src; packed as the caps say. */
 void lm_read (LmHarness * lm, GstBuffer * buffer, gint codebooks,
     gint32 * codes);
+/* All codes that came out of src, as bytes. */
+GBytes *lm_pull_speech (LmHarness * lm);
 /* All text that came out of text_src, joined. */
 gchar *lm_pull_text (LmHarness * lm, const gchar * between);
 guint64 lm_stat (LmHarness * lm, const gchar * field);

@@ -65,29 +65,11 @@ check_error (GstElement * element, GQuark domain, gint code,
   gst_object_unref (bus);
 }
 
-/* n frames of what is said now, as bytes. */
-static GBytes *
-pull_speech (LmHarness * lm)
-{
-  GByteArray *all = g_byte_array_new ();
-  GstBuffer *buffer;
-
-  while ((buffer = gst_harness_try_pull (lm->speech))) {
-    GstMapInfo map;
-
-    g_assert_true (gst_buffer_map (buffer, &map, GST_MAP_READ));
-    g_byte_array_append (all, map.data, map.size);
-    gst_buffer_unmap (buffer, &map);
-    gst_buffer_unref (buffer);
-  }
-  return g_byte_array_free_to_bytes (all);
-}
-
 static GBytes *
 converse (LmHarness * lm)
 {
   lm_push_noise (lm, 0, 20, 0);
-  return pull_speech (lm);
+  return lm_pull_speech (lm);
 }
 
 static void
@@ -205,7 +187,7 @@ test_two (void)
   thread = g_thread_new ("other", converse_in_thread, a);
   converse_in_thread (b);
   g_thread_join (thread);
-  assert_same (pull_speech (a), pull_speech (b), TRUE);
+  assert_same (lm_pull_speech (a), lm_pull_speech (b), TRUE);
   lm_harness_free (a);
   lm_harness_free (b);
 }
@@ -225,7 +207,7 @@ test_shared (void)
     threads[i] = g_thread_new ("talk", converse_in_thread, lm[i]);
   for (guint i = 0; i < 4; i++) {
     g_thread_join (threads[i]);
-    assert_same (g_bytes_ref (said), pull_speech (lm[i]), TRUE);
+    assert_same (g_bytes_ref (said), lm_pull_speech (lm[i]), TRUE);
     g_assert_cmpuint (lm_stat (lm[i], "max-batch"), >=, 1);
     g_assert_cmpuint (lm_stat (lm[i], "max-batch"), <=, 4);
     g_assert_cmpuint (lm_stat (lm[i], "max-wait"), <=,
@@ -271,7 +253,7 @@ test_flush (void)
   first = converse (lm);
   lm_push_noise (lm, 40, 1, 0);
   flush (lm);
-  g_bytes_unref (pull_speech (lm));
+  g_bytes_unref (lm_pull_speech (lm));
   assert_same (first, converse (lm), TRUE);
   lm_harness_free (lm);
 }
@@ -309,10 +291,10 @@ test_flush_among_others (void)
         GST_FLOW_FLUSHING);
     end_flush (lm);
     g_thread_join (talking);
-    assert_same (g_bytes_ref (said), pull_speech (other), TRUE);
+    assert_same (g_bytes_ref (said), lm_pull_speech (other), TRUE);
     flush (other);
   }
-  g_bytes_unref (pull_speech (lm));
+  g_bytes_unref (lm_pull_speech (lm));
   assert_same (g_bytes_ref (said), converse (lm), TRUE);
   lm_harness_free (lm);
   lm_harness_free (other);
@@ -341,7 +323,7 @@ test_reset_event (void)
               gst_structure_new ("moshi/reset", "element", G_TYPE_STRING,
                   "mimienc", NULL))));
   lm_push_noise (lm, 10, 10, 0);
-  go_on = pull_speech (lm);
+  go_on = lm_pull_speech (lm);
   assert_same (first, go_on, TRUE);
   lm_harness_free (lm);
 }
@@ -532,7 +514,7 @@ test_caps_change (void)
   lm_push_noise (lm, 0, 10, 0);
   lm_set_caps (lm, TRUE);
   lm_push_noise (lm, 10, 10, 0);
-  assert_same (converse (plain), pull_speech (lm), TRUE);
+  assert_same (converse (plain), lm_pull_speech (lm), TRUE);
   lm_harness_free (plain);
   lm_harness_free (lm);
 }
@@ -640,14 +622,14 @@ test_change_while_playing (void)
   GBytes *all = converse (greedy), *begin, *a, *b;
 
   lm_push_noise (lm, 0, 10, 0);
-  begin = pull_speech (lm);
+  begin = lm_pull_speech (lm);
   a = g_bytes_new_from_bytes (all, 0, g_bytes_get_size (begin));
   b = g_bytes_new_from_bytes (all, g_bytes_get_size (begin),
       g_bytes_get_size (all) - g_bytes_get_size (begin));
   assert_same (a, begin, TRUE);
   g_object_set (lm->element, "temperature", 2.0, "top-k", 0, NULL);
   lm_push_noise (lm, 10, 10, 0);
-  assert_same (b, pull_speech (lm), FALSE);
+  assert_same (b, lm_pull_speech (lm), FALSE);
   g_bytes_unref (all);
   lm_harness_free (greedy);
   lm_harness_free (lm);

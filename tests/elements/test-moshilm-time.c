@@ -37,24 +37,6 @@ push_gap (LmHarness * lm, GstClockTime pts, GstClockTime duration)
           gst_event_new_gap (pts, duration)));
 }
 
-/* All that was said, as bytes. */
-static GBytes *
-pull_speech (LmHarness * lm)
-{
-  GByteArray *all = g_byte_array_new ();
-  GstBuffer *buffer;
-
-  while ((buffer = gst_harness_try_pull (lm->speech))) {
-    GstMapInfo map;
-
-    g_assert_true (gst_buffer_map (buffer, &map, GST_MAP_READ));
-    g_byte_array_append (all, map.data, map.size);
-    gst_buffer_unmap (buffer, &map);
-    gst_buffer_unref (buffer);
-  }
-  return g_byte_array_free_to_bytes (all);
-}
-
 static void
 test_gap_event (void)
 {
@@ -141,8 +123,8 @@ test_jump (void)
   lm_push_noise (jump, 0, 5, 0);
   lm_push_noise (jump, 9, 5, 0);
   g_assert_cmpuint (lm_stat (jump, "silent"), ==, 4);
-  a = pull_speech (gap);
-  b = pull_speech (jump);
+  a = lm_pull_speech (gap);
+  b = lm_pull_speech (jump);
   g_assert_true (g_bytes_equal (a, b));
   g_assert_cmpuint (g_bytes_get_size (a), ==, 13 * 6);
   g_bytes_unref (a);
