@@ -166,6 +166,17 @@ def test_no_permission():
         page.picture("no-permission")
 
 
+def test_no_loudspeaker():
+    """The browser's sound never starts, as where there is nothing to play to."""
+    with Server() as server, Page(server.port) as page:
+        page.driver.execute_script("""
+            AudioContext.prototype.resume = () => new Promise(() => {});
+            Object.defineProperty(AudioContext.prototype, "state", { get: () => "suspended" });""")
+        page.talk()
+        page.wait("status", "cannot play sound")
+        assert page.text("talk") == "Talk"
+
+
 def test_insecure():
     """Neither https nor localhost, though it is this machine by another name."""
     elsewhere = (*MICROPHONE, "--host-resolver-rules=MAP moshi.test 127.0.0.1")
@@ -254,7 +265,7 @@ def main():
     WORK.mkdir(parents=True)
     os.environ["HOME"] = str(WORK)
     make_microphone()
-    tests = [test_opus, test_uncompressed, test_webrtc, test_phone_and_keyboard, test_no_permission, test_insecure, test_token, test_queue_and_full,
+    tests = [test_opus, test_uncompressed, test_webrtc, test_phone_and_keyboard, test_no_permission, test_no_loudspeaker, test_insecure, test_token, test_queue_and_full,
              test_webrtc_lost, test_webrtc_token, test_lost_and_found]
     print(f"1..{len(tests)}")
     failed = False

@@ -23,6 +23,14 @@ async function openMicrophone() {
   }
 }
 
+/* Where there is nothing to play to, Firefox waits for ever. */
+async function start(context) {
+  await Promise.race([context.resume(), new Promise((done) => setTimeout(done, 5000))]);
+  if (context.state !== "running") {
+    throw new Error("The browser cannot play sound. Plug in a loudspeaker or a headset, then try again.");
+  }
+}
+
 export class Sound {
   /* on.block(Float32Array): 20 ms of microphone at `rate`; on.player(state);
    * on.tape(Int16Array); on.microphoneLost(). */
@@ -31,7 +39,7 @@ export class Sound {
     self.context = new AudioContext({ latencyHint: "interactive" });
     try {
       self.stream = await openMicrophone();
-      await self.context.resume();
+      await start(self.context);
       await self.context.audioWorklet.addModule("worklets.js");
       self.connect(rate, on);
     } catch (error) {
