@@ -46,10 +46,10 @@ packages="gcc g++ libc6-dev meson ninja-build pkg-config python3 python3-numpy
   gstreamer1.0-plugins-bad libgstreamer-plugins-bad1.0-dev gstreamer1.0-nice"
 packages_of() {
   case $1 in
-    # another processor's kernels, a conversation without hardware, a browser
+    # another processor's kernels, a conversation without hardware, browsers
     suites) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libsimde-dev \
       gstreamer1.0-pulseaudio pulseaudio pulseaudio-utils python3-gi \
-      gstreamer1.0-x haproxy ;;
+      gstreamer1.0-x haproxy chromium chromium-driver python3-selenium firefox-esr ;;
     format) echo clang-format shellcheck indent ;;
     clang | fuzz) echo clang libclang-rt-14-dev ;;
     valgrind) echo valgrind libglib2.0-dev ;;
