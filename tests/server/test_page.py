@@ -265,8 +265,8 @@ def main():
     WORK.mkdir(parents=True)
     os.environ["HOME"] = str(WORK)
     make_microphone()
-    tests = [test_opus, test_uncompressed, test_webrtc, test_phone_and_keyboard, test_no_permission, test_no_loudspeaker, test_insecure, test_token, test_queue_and_full,
-             test_webrtc_lost, test_webrtc_token, test_lost_and_found]
+    tests = [test_opus, test_uncompressed, test_webrtc, test_phone_and_keyboard, test_no_permission, test_no_loudspeaker,
+             test_insecure, test_token, test_queue_and_full, test_webrtc_lost, test_webrtc_token, test_lost_and_found]
     print(f"1..{len(tests)}")
     failed = False
     for i, test in enumerate(tests, 1):
