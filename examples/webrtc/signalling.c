@@ -22,14 +22,17 @@ is_flat (const gchar * json, gsize size)
   return size <= MAX_SIZE && brackets <= MAX_BRACKETS;
 }
 
-/* NULL where there is no string. */
+/* NULL where there is no string, or none of text: JsonParser takes escapes of
+ * bytes, which JSON does not have. */
 static const gchar *
 get_string (JsonObject * object, const gchar * name)
 {
   JsonNode *node = json_object_get_member (object, name);
-
-  return node && json_node_get_value_type (node) == G_TYPE_STRING ?
+  const gchar *string = node
+      && json_node_get_value_type (node) == G_TYPE_STRING ?
       json_node_get_string (node) : NULL;
+
+  return string && g_utf8_validate (string, -1, NULL) ? string : NULL;
 }
 
 /* -1 where there is none. */
