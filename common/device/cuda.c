@@ -59,15 +59,16 @@ MoshiDevice *
 moshi_device_cuda(int index, MoshiError *error)
 {
   static GMutex lock;
-  static MoshiCudaOpen open;
+  static MoshiCudaOpen found; /* under the lock: who has found none looks again */
   MoshiDevice *d = NULL;
 
   g_mutex_lock(&lock);
-  if (!open) {
+  if (!found) {
     char *path = module_path();
-    open = find_open(path, error);
+    found = find_open(path, error);
     g_free(path);
   }
+  MoshiCudaOpen open = found;
   g_mutex_unlock(&lock);
   if (open)
     open(index, &d, error);
