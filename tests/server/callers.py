@@ -12,7 +12,7 @@ import wire
 from harness import ANSWER, TINY, WORK
 from wire import AUDIO, ERROR, HANDSHAKE, METADATA, TEXT, Caller, Closed
 
-TRY_AGAIN_LATER, POLICY_VIOLATION, TOO_BIG, GOING_AWAY = 1013, 1008, 1009, 1001
+TRY_AGAIN_LATER, POLICY_VIOLATION, GOING_AWAY = 1013, 1008, 1001
 
 
 def question(milliseconds=40):
