@@ -74,18 +74,6 @@ __syncwarp(unsigned mask = ~0u)
 {
   emulation::warp_barrier(mask);
 }
-inline void
-__threadfence()
-{
-}
-inline void
-__threadfence_block()
-{
-}
-inline void
-__threadfence_system()
-{
-}
 
 template <class T>
 T
@@ -129,48 +117,6 @@ __ballot_sync(unsigned mask, int predicate)
       result |= 1u << i;
   return result;
 }
-inline int
-__any_sync(unsigned mask, int p)
-{
-  return __ballot_sync(mask, p) != 0;
-}
-inline int
-__all_sync(unsigned mask, int p)
-{
-  return __ballot_sync(mask, !p) == 0;
-}
-template <class T, class F>
-T
-emulation_reduce(unsigned mask, T v, F f)
-{
-  const unsigned char *all = emulation::warp_gather(mask, &v, sizeof v);
-  bool any = false;
-  T result = v;
-  for (int i = 0; i < 32; i++)
-    if (mask >> i & 1) {
-      T x;
-      memcpy(&x, all + 16 * i, sizeof x);
-      result = any ? f(result, x) : x;
-      any = true;
-    }
-  return result;
-}
-inline unsigned
-__reduce_max_sync(unsigned mask, unsigned v)
-{
-  return emulation_reduce(
-      mask, v, [](unsigned a, unsigned b) { return a > b ? a : b; });
-}
-inline unsigned
-__reduce_add_sync(unsigned mask, unsigned v)
-{
-  return emulation_reduce(mask, v, [](unsigned a, unsigned b) { return a + b; });
-}
-inline int
-__reduce_add_sync(unsigned mask, int v)
-{
-  return emulation_reduce(mask, v, [](int a, int b) { return a + b; });
-}
 
 /* Fibers never interleave inside of these. */
 template <class T, class F>
@@ -187,72 +133,12 @@ atomicAdd(T *p, T v)
 {
   return emulation_atomic(p, [v](T old) { return T(old + v); });
 }
-template <class T>
-T
-atomicSub(T *p, T v)
-{
-  return emulation_atomic(p, [v](T old) { return T(old - v); });
-}
-template <class T>
-T
-atomicMax(T *p, T v)
-{
-  return emulation_atomic(p, [v](T old) { return v > old ? v : old; });
-}
-template <class T>
-T
-atomicMin(T *p, T v)
-{
-  return emulation_atomic(p, [v](T old) { return v < old ? v : old; });
-}
-template <class T>
-T
-atomicOr(T *p, T v)
-{
-  return emulation_atomic(p, [v](T old) { return T(old | v); });
-}
-template <class T>
-T
-atomicExch(T *p, T v)
-{
-  return emulation_atomic(p, [v](T) { return v; });
-}
-template <class T>
-T
-atomicCAS(T *p, T expected, T v)
-{
-  return emulation_atomic(p, [=](T old) { return old == expected ? v : old; });
-}
 
 template <class T>
 T
 __ldg(const T *p)
 {
   return *p;
-}
-template <class T>
-T
-__ldcg(const T *p)
-{
-  return *p;
-}
-template <class T>
-T
-__ldcs(const T *p)
-{
-  return *p;
-}
-template <class T>
-void
-__stcs(T *p, T v)
-{
-  *p = v;
-}
-template <class T>
-void
-__stcg(T *p, T v)
-{
-  *p = v;
 }
 
 template <class To, class From>
@@ -269,40 +155,10 @@ __float_as_uint(float x)
 {
   return emulation_bits<unsigned>(x);
 }
-inline int
-__float_as_int(float x)
-{
-  return emulation_bits<int>(x);
-}
 inline float
 __uint_as_float(unsigned x)
 {
   return emulation_bits<float>(x);
-}
-inline float
-__int_as_float(int x)
-{
-  return emulation_bits<float>(x);
-}
-inline float
-__expf(float x)
-{
-  return expf(x);
-}
-inline float
-__logf(float x)
-{
-  return logf(x);
-}
-inline float
-__fdividef(float a, float b)
-{
-  return a / b;
-}
-inline float
-__fmaf_rn(float a, float b, float c)
-{
-  return fmaf(a, b, c);
 }
 inline float
 __fmul_rn(float a, float b)
@@ -315,11 +171,6 @@ __fadd_rn(float a, float b)
   return a + b;
 }
 inline float
-__frcp_rn(float x)
-{
-  return 1 / x;
-}
-inline float
 rsqrtf(float x)
 {
   return 1 / sqrtf(x);
@@ -330,46 +181,12 @@ __float2int_rn(float x)
   return int(rintf(x));
 }
 inline int
-__popc(unsigned x)
-{
-  return __builtin_popcount(x);
-}
-inline int
-__clz(int x)
-{
-  return x ? __builtin_clz(unsigned(x)) : 32;
-}
-inline int
-__ffs(int x)
-{
-  return __builtin_ffs(x);
-}
-inline unsigned
-__umulhi(unsigned a, unsigned b)
-{
-  return unsigned(uint64_t(a) * b >> 32);
-}
-inline int
 __dp4a(int a, int b, int c)
 {
   unsigned sum = unsigned(c);
   for (int i = 0; i < 32; i += 8)
     sum += unsigned(int(int8_t(unsigned(a) >> i)) * int(int8_t(unsigned(b) >> i)));
   return int(sum);
-}
-inline unsigned
-__byte_perm(unsigned a, unsigned b, unsigned selector)
-{
-  const uint64_t bytes = uint64_t(b) << 32 | a;
-  unsigned result = 0;
-  for (int i = 0; i < 4; i++) {
-    const unsigned which = selector >> 4 * i;
-    unsigned byte = unsigned(bytes >> 8 * (which & 7)) & 255;
-    if (which & 8)
-      byte = byte & 128 ? 255 : 0;
-    result |= byte << 8 * i;
-  }
-  return result;
 }
 
 #define EMULATION_MIN_MAX(T)                                                           \
