@@ -55,14 +55,6 @@ on_message (const guint8 * data, gsize size, gpointer user_data)
   return TRUE;
 }
 
-static void
-on_gone (gpointer user_data)
-{
-  Line *line = user_data;
-
-  line->funcs.gone (line->user_data);
-}
-
 /* ---- what is said to him ---- */
 
 static void
@@ -131,7 +123,7 @@ chat_line_new (SoupWebsocketConnection * websocket, GSocket * socket,
   static const LineClass class = { "chat", chat_place, chat_begin, chat_speak,
     chat_word, chat_bye, chat_free
   };
-  static const CallerFuncs funcs = { on_message, on_gone };
+  static const CallerFuncs funcs = { on_message, line_gone };
   Chat *self = g_new0 (Chat, 1);
 
   self->line.class = &class;

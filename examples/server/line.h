@@ -49,6 +49,15 @@ struct _Line
   gpointer user_data;
 };
 
+/* What a line has to do of CallerFuncs.gone. */
+static inline void
+line_gone (gpointer user_data)
+{
+  Line *line = user_data;
+
+  line->funcs.gone (line->user_data);
+}
+
 #define line_place(line, ...) ((line)->class->place ((line), __VA_ARGS__))
 #define line_begin(line, metadata) ((line)->class->begin ((line), (metadata)))
 #define line_speak(line, ...) ((line)->class->speak ((line), __VA_ARGS__))

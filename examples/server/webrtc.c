@@ -235,14 +235,6 @@ on_message (const guint8 * data, gsize size, gpointer user_data)
   return fits;
 }
 
-static void
-on_gone (gpointer user_data)
-{
-  Line *line = user_data;
-
-  line->funcs.gone (line->user_data);
-}
-
 /* ---- what is said to him ---- */
 
 static void
@@ -344,7 +336,7 @@ webrtc_line_new (SoupWebsocketConnection * websocket, GSocket * socket,
   static const LineClass class = { "webrtc", webrtc_place, webrtc_begin,
     webrtc_speak, webrtc_word, webrtc_bye, webrtc_free
   };
-  static const CallerFuncs funcs = { on_message, on_gone };
+  static const CallerFuncs funcs = { on_message, line_gone };
   Visitor *self = g_new0 (Visitor, 1);
 
   self->line.class = &class;
