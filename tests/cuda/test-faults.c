@@ -176,6 +176,67 @@ test_lost_card(void)
   moshi_model_unref(on_cpu);
 }
 
+/* A stream of a thread that shares its steps, until they fail. */
+typedef struct {
+  MoshiSlot *slot;
+  MoshiError error;
+  MoshiTurn turn; /* of the step that failed */
+  gint *lost;     /* atomic: streams whose steps have failed */
+} Sharer;
+
+static gpointer
+share(gpointer data)
+{
+  Sharer *s = data;
+  const int32_t user[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  int32_t tokens[9], text;
+  for (int i = 0; i < 100 && !s->error.status; i++)
+    moshi_session_slot_step(s->slot, user, tokens, &text, &s->error);
+  moshi_slot_turn(s->slot, &s->turn);
+  g_atomic_int_inc(s->lost);
+  return NULL;
+}
+
+/* The step that the card is lost in is that of several streams: each is told, and
+ * those on the CPU hear nothing of it. */
+static void
+test_lost_shared(void)
+{
+  enum { STREAMS = 3 };
+  Sharer sharers[STREAMS];
+  GThread *threads[STREAMS];
+  MoshiSessionOptions options;
+  MoshiError error = {0};
+  gint lost = 0;
+  int most = 0;
+  g_setenv("MOSHI_EMULATION", "fail-launch=2000", TRUE);
+  MoshiModel *on_card = open_on("cuda", &error), *on_cpu = open_on("cpu", &error);
+  g_assert_cmpint(moshi_model_load(on_card, NULL, NULL, &error), ==, 0);
+  g_assert_cmpint(moshi_model_load(on_cpu, NULL, NULL, &error), ==, 0);
+  moshi_session_options_init(&options, on_card);
+  for (int i = 0; i < STREAMS; i++) {
+    MoshiSlot *slot = moshi_session_slot_new(on_card, &options, &error);
+    g_assert_nonnull(slot);
+    sharers[i] = (Sharer){.slot = slot, .lost = &lost};
+  }
+  for (int i = 0; i < STREAMS; i++)
+    threads[i] = g_thread_new("stream", share, &sharers[i]);
+  MoshiSession *other = new_session(on_cpu, 1, &error);
+  for (int after = 0; after < 3; after += g_atomic_int_get(&lost) == STREAMS)
+    g_assert_cmpint(step(other, 1, &error), ==, 0);
+  for (int i = 0; i < STREAMS; i++) {
+    g_thread_join(threads[i]);
+    g_assert_cmpint(sharers[i].error.status, ==, MOSHI_ERROR_DEVICE);
+    g_assert_nonnull(strstr(sharers[i].error.message, "cudaErrorIllegalAddress"));
+    most = MAX(most, sharers[i].turn.batch);
+    moshi_slot_free(sharers[i].slot);
+  }
+  g_assert_cmpint(most, >, 1);
+  moshi_session_free(other);
+  moshi_model_unref(on_card);
+  moshi_model_unref(on_cpu);
+}
+
 /* ------------------------------------------------------------------- a frame */
 
 static EmulationCounters
@@ -288,6 +349,7 @@ main(int argc, char **argv)
   g_test_add_func("/cuda/small-card", test_small_card);
   g_test_add_func("/cuda/admission", test_admission);
   g_test_add_func("/cuda/lost-card", test_lost_card);
+  g_test_add_func("/cuda/lost-card/shared", test_lost_shared);
   g_test_add_func("/cuda/one-graph", test_one_graph);
   g_test_add_func("/cuda/same-draws", test_same_draws);
   return g_test_run();
