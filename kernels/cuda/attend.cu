@@ -24,6 +24,7 @@ enum {
   MANY_SPLITS = 32,
   KEYS = 4,         /* of a warp at a time */
   SCRATCH_HEAD = 4, /* floats before a split's sums: largest score, sum of weights */
+  PREFETCH_BYTES = 16 << 10, /* of a block's keys, while it waits for its query */
   MAX_LANES = MOSHI_MAX_HEAD_DIM / MOSHI_WARP,
 };
 
@@ -155,6 +156,8 @@ __launch_bounds__(THREADS) keep_kernel(MoshiCudaAttend a)
 {
   const int row = blockIdx.x * WARPS + threadIdx.x / MOSHI_WARP;
   const int at = row / (2 * a.n_kv_heads);
+  moshi_grid_release();
+  moshi_grid_wait();
   if (at < a.batch * a.steps)
     keep_row(a, at, row % a.n_kv_heads, row / a.n_kv_heads % 2);
 }
@@ -318,6 +321,17 @@ split_floats(int d)
   return SCRATCH_HEAD + (d + 3) / 4 * 4;
 }
 
+/* The first of n keys from an entry of the ring on, into L2; behind its end are none. */
+template <int KV>
+__device__ __forceinline__ void
+prefetch_keys(const char *keys, int d, int entry, int n, int context)
+{
+  const size_t row = d * kv_size(KV), begin = entry * row & ~(size_t)15;
+  const size_t end = min(entry + n, context) * row & ~(size_t)15;
+  if (begin < end)
+    moshi_prefetch(keys + begin, end - begin, PREFETCH_BYTES);
+}
+
 /* Block [row of the call][head][split] */
 template <int KV, bool WHOLE>
 __global__ void
@@ -329,15 +343,20 @@ __launch_bounds__(THREADS) attend_kernel(MoshiCudaAttend a)
   const int begin = blockIdx.z * split, kv_head = head / (a.n_heads / a.n_kv_heads);
   int64_t first;
   const int count = keys_of(a, item, row % a.steps, &first);
+  float *key_scales, *value_scales;
+  const char *keys = ring(a, item, kv_head, false, &key_scales);
+  const char *values = ring(a, item, kv_head, true, &value_scales);
+  if (threadIdx.x == 0 && begin < count)
+    prefetch_keys<KV>(keys, d, (int)((first + begin) % a.context),
+        min(split, count - begin), a.context);
+  moshi_grid_release();
+  moshi_grid_wait();
   if (begin >= count)
     return;
   /* The one block that looks at the newest key writes it before its first barrier.
    * Queries that share a head of keys all write the same bytes. */
   if (a.steps == 1 && count - begin <= split && threadIdx.x < 2 * MOSHI_WARP)
     keep_row(a, row, kv_head, threadIdx.x >= MOSHI_WARP);
-  float *key_scales, *value_scales;
-  const char *keys = ring(a, item, kv_head, false, &key_scales);
-  const char *values = ring(a, item, kv_head, true, &value_scales);
   const size_t width = (size_t)(a.n_heads + 2 * a.n_kv_heads) * d;
   const Query query = {a.qkv + row * width + (size_t)head * d,
       a.turn ? a.turn + (size_t)row * d : nullptr, keys, values, key_scales,
@@ -359,6 +378,8 @@ __launch_bounds__(THREADS) combine_kernel(MoshiCudaAttend a)
   const size_t at = (size_t)row * a.n_heads + head, size = split_floats(d);
   const float *parts = a.scratch + at * splits * size;
   int64_t first;
+  moshi_grid_release();
+  moshi_grid_wait();
   const int count = keys_of(a, row / a.steps, row % a.steps, &first);
   const int n = (count + split - 1) / split;
   float most = -INFINITY, total = 0;
@@ -388,6 +409,8 @@ __launch_bounds__(THREADS) cross_kernel(MoshiCudaCross a)
       reinterpret_cast<const char *>(keys + a.n_heads * size), nullptr, nullptr, d,
       a.length, 0, a.length, 0};
 
+  moshi_grid_release();
+  moshi_grid_wait();
   attend_split<MOSHI_KV_F32, WHOLE>(
       query, shared, 0, a.length, a.length, true, a.out + at * d);
 }

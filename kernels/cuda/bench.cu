@@ -21,6 +21,7 @@ const struct {
 __global__ void
 random_kernel(uint32_t *words, size_t n)
 {
+  moshi_grid_wait();
   for (size_t i = (size_t)blockIdx.x * BLOCK + threadIdx.x; i < n;
        i += (size_t)gridDim.x * BLOCK) {
     const uint32_t bits = (uint32_t)i * 2654435761u;
@@ -36,6 +37,7 @@ struct Run {
   float *x = nullptr, *y = nullptr;
   size_t size = 0;
   int launches = 0;
+  bool chains = false;
   cudaError_t error = cudaSuccess;
 
   bool ok(cudaError_t status)
@@ -79,8 +81,10 @@ struct Run {
     for (int i = 0; i < 3; i++)
       launch(i);
     ok(cudaEventRecord(start, stream));
+    moshi_chain = chains ? MOSHI_CHAIN_HEAD : MOSHI_UNCHAINED;
     for (int i = 0; i < launches; i++)
       launch(i);
+    moshi_chain = MOSHI_UNCHAINED;
     ok(cudaEventRecord(stop, stream));
     ok(cudaGetLastError());
     ok(cudaEventSynchronize(stop));
@@ -189,6 +193,7 @@ moshi_cuda_bench(const MoshiCudaBench *bench,
 
   run.size = bench->memory ? bench->memory : (size_t)1 << 30;
   run.launches = bench->launches ? bench->launches : 50;
+  run.chains = bench->chains;
   if (!run.open((size_t)MAX_BATCH * 32768))
     return run.error;
   MOSHI_LAUNCH(random_kernel, dim3(1024), dim3(BLOCK), 0, run.stream,

@@ -8,6 +8,7 @@ typedef struct {
   int shrink;    /* divides the sizes of the 7B model: 1, or 32 to try the program */
   size_t memory; /* of weights to go through, so that none wait in L2; 0: 1 GB */
   int launches;  /* that are timed together; 0: 50 */
+  bool chains;   /* they may start early, as in a frame */
 } MoshiCudaBench;
 
 /* Times the products of every type for batches of 1 to 16, and attention; calls

@@ -213,6 +213,7 @@ device_bench(MoshiDevice *base, int shrink,
   Use use(base);
   MoshiCudaBench bench = {};
   bench.shrink = shrink;
+  bench.chains = use.d->use_chains;
   if (shrink > 1) {
     bench.memory = (size_t)16 << 20;
     bench.launches = 1;
@@ -316,7 +317,7 @@ check_card(int index, cudaDeviceProp *card, MoshiError *error)
 static int
 init(MoshiCuda *d, int index, const cudaDeviceProp *card, MoshiError *error)
 {
-  const char *graphs = getenv("MOSHI_CUDA_GRAPHS");
+  const char *graphs = getenv("MOSHI_CUDA_GRAPHS"), *chains = getenv("MOSHI_CUDA_PDL");
   d->base.ops = operations();
   d->index = index;
   d->use_graphs = !graphs || strcmp(graphs, "0");
@@ -324,6 +325,7 @@ init(MoshiCuda *d, int index, const cudaDeviceProp *card, MoshiError *error)
   snprintf(d->base.description, sizeof d->base.description, "cuda:%d (%.48s, %.0f GB)",
       index, card->name, card->totalGlobalMem / 1e9);
   cudaError_t status = cudaSetDevice(index);
+  d->use_chains = (!chains || strcmp(chains, "0")) && moshi_cuda_can_chain();
   if (status == cudaSuccess)
     status = cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking);
   if (status == cudaSuccess && !moshi_cuda_frame_init(d))

@@ -57,6 +57,7 @@ typedef struct {
   cudaStream_t stream;
   std::recursive_mutex *lock;
   bool in_frame, use_graphs;
+  bool use_chains;   /* kernels may start early (launch.h) */
   cudaError_t error; /* the first that is not a refused allocation; stays */
 
   MoshiCudaBytes records;

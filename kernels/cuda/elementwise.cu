@@ -14,6 +14,14 @@ element(void)
   return (size_t)blockIdx.x * BLOCK + threadIdx.x;
 }
 
+/* There is nothing to do before the input is there. */
+__device__ __forceinline__ void
+begin(void)
+{
+  moshi_grid_release();
+  moshi_grid_wait();
+}
+
 dim3
 grid_of(size_t n)
 {
@@ -29,6 +37,7 @@ __launch_bounds__(BLOCK) norm_kernel(MoshiCudaNorm a)
   const float *x = a.x + (size_t)blockIdx.x * a.dim;
   float *y = a.y + (size_t)blockIdx.x * a.dim;
 
+  begin();
   if (a.rms) {
     const float inverse = moshi_inverse_rms<WARPS>(x, a.dim, a.eps);
     for (int i = threadIdx.x; i < a.dim; i += BLOCK)
@@ -55,6 +64,7 @@ __launch_bounds__(BLOCK) softmax_kernel(MoshiCudaSoftmax a)
   float *y = a.y + (size_t)blockIdx.x * a.size;
   float most = -INFINITY, sum = 0;
 
+  begin();
   for (int i = threadIdx.x; i < a.size; i += BLOCK)
     most = fmaxf(most, x[i]);
   most = moshi_block_max<WARPS>(most);
@@ -71,6 +81,7 @@ __global__ void
 __launch_bounds__(BLOCK) act_kernel(MoshiCudaAct a)
 {
   const size_t i = element(), row = i / a.width, n = i % a.width;
+  begin();
   if (row >= (size_t)a.batch * a.steps)
     return;
   *moshi_row(a.y, a.steps, row, n) =
@@ -81,6 +92,7 @@ __global__ void
 __launch_bounds__(BLOCK) gate_kernel(MoshiCudaGate a)
 {
   const size_t i = element();
+  begin();
   if (i >= (size_t)a.n * a.hidden)
     return;
   const float *u = a.u + i / a.hidden * 2 * a.hidden + i % a.hidden;
@@ -91,6 +103,7 @@ __global__ void
 __launch_bounds__(BLOCK) add_kernel(MoshiCudaAdd a)
 {
   const size_t i = element(), row = i / a.dim, c = i % a.dim;
+  begin();
   if (row >= (size_t)a.n)
     return;
   const float x = a.x[row * a.x_stride + c];
@@ -101,6 +114,7 @@ __global__ void
 __launch_bounds__(BLOCK) guide_kernel(MoshiCudaGuide a)
 {
   const size_t i = element();
+  begin();
   if (i < a.n)
     a.y[i] = moshi_add(a.b[i], moshi_mul(a.coef, moshi_add(a.a[i], -a.b[i])));
 }
@@ -109,6 +123,7 @@ __global__ void
 __launch_bounds__(BLOCK) copy_kernel(MoshiCudaCopy a)
 {
   const size_t i = element();
+  begin();
   if (i < a.bytes)
     static_cast<char *>(a.to)[i] = static_cast<const char *>(a.from)[i];
 }
@@ -119,6 +134,7 @@ __global__ void
 __launch_bounds__(BLOCK) move_kernel(MoshiCudaMove a)
 {
   const size_t i = element(), row = i / a.width, c = i % a.width;
+  begin();
   if (row >= (size_t)a.n)
     return;
   const size_t slot = a.slots[row];
@@ -130,6 +146,7 @@ __global__ void
 __launch_bounds__(BLOCK) embed_kernel(MoshiCudaEmbed a)
 {
   const size_t i = element(), row = i / a.table.cols;
+  begin();
   if (row >= (size_t)a.n)
     return;
   const int c = (int)(i % a.table.cols);
@@ -148,6 +165,7 @@ __launch_bounds__(BLOCK) quantize_kernel(MoshiCudaQuantize a)
   float *residual = a.residual + (size_t)blockIdx.x * a.dim;
   unsigned long long best = 0;
 
+  begin();
   for (int i = threadIdx.x; i < a.entries; i += BLOCK) {
     const float score = moshi_add(scores[i], -a.half_norms[i]);
     const unsigned long long rank = moshi_ranked(moshi_order(score), i);
@@ -166,6 +184,7 @@ __global__ void
 __launch_bounds__(BLOCK) edit_kernel(MoshiCudaEdit a)
 {
   const size_t i = element();
+  begin();
   if (i >= (size_t)a.n || a.edits[i].row < 0)
     return;
   const MoshiEdit e = a.edits[i];
@@ -191,3 +210,13 @@ LAUNCHER(move, MoshiCudaMove, grid_of((size_t)a->n * a->width))
 LAUNCHER(embed, MoshiCudaEmbed, grid_of((size_t)a->n * a->table.cols))
 LAUNCHER(quantize, MoshiCudaQuantize, dim3(a->n))
 LAUNCHER(edit, MoshiCudaEdit, grid_of(a->n))
+
+bool
+moshi_cuda_can_chain(void)
+{
+  cudaFuncAttributes attributes = {};
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, copy_kernel);
+  if (error != cudaSuccess)
+    cudaGetLastError();
+  return error == cudaSuccess && attributes.ptxVersion >= 90;
+}

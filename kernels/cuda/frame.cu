@@ -224,12 +224,14 @@ moshi_cuda_result(MoshiCuda *d, const void *src, size_t bytes)
 static bool
 enqueue(MoshiCuda *d)
 {
+  const MoshiChain head = d->use_chains ? MOSHI_CHAIN_HEAD : MOSHI_UNCHAINED;
   for (int i = 0; i < d->n_chunks; i++) {
     const MoshiCudaChunk *c = &d->chunks[i];
     if (c->used && cudaMemcpyAsync(c->device, c->host, c->used, cudaMemcpyHostToDevice,
                        d->stream) != cudaSuccess)
       return false;
   }
+  moshi_chain = head;
   for (size_t at = 0; at < d->records.used;) {
     Header header;
     memcpy(&header, d->records.data + at, sizeof header);
@@ -237,11 +239,13 @@ enqueue(MoshiCuda *d)
     if (header.kind == MOSHI_CUDA_DOWNLOAD) {
       const Download *o = static_cast<const Download *>(a);
       cudaMemcpyAsync(o->to, o->src, o->bytes, cudaMemcpyDeviceToHost, d->stream);
+      moshi_chain = head;
     } else {
       kinds[header.kind].launch(a, d->stream);
     }
     at += sizeof header + header.bytes;
   }
+  moshi_chain = MOSHI_UNCHAINED;
   return cudaPeekAtLastError() == cudaSuccess;
 }
 
@@ -288,7 +292,7 @@ remember(MoshiCuda *d)
 }
 
 static bool
-capture(MoshiCuda *d, MoshiCudaGraph *g)
+try_capture(MoshiCuda *d, MoshiCudaGraph *g)
 {
   cudaGraph_t graph = nullptr;
   if (cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal) !=
@@ -301,6 +305,20 @@ capture(MoshiCuda *d, MoshiCudaGraph *g)
     cudaGraphDestroy(graph);
   if (!done)
     cudaGetLastError();
+  return done;
+}
+
+/* A driver that cannot have early starts in graphs is known by its first graph. */
+static bool
+capture(MoshiCuda *d, MoshiCudaGraph *g)
+{
+  if (try_capture(d, g))
+    return true;
+  if (!d->use_chains)
+    return false;
+  d->use_chains = false;
+  const bool done = try_capture(d, g);
+  d->use_chains = !done; /* it was not that */
   return done;
 }
 

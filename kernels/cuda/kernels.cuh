@@ -174,4 +174,9 @@ void moshi_cuda_softmax(const MoshiCudaSoftmax *a, cudaStream_t stream);
 void moshi_cuda_edit(const MoshiCudaEdit *a, cudaStream_t stream);
 void moshi_cuda_copy(const MoshiCudaCopy *a, cudaStream_t stream);
 
+/* Whether kernels wait for those before them (launch.h), which the code that the
+ * current card runs says: that of older cards does not, nor what the driver makes of
+ * its PTX for a card of today. */
+bool moshi_cuda_can_chain(void);
+
 #endif

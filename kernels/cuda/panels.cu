@@ -18,6 +18,7 @@ enum {
   FEW_TILES = 256, /* of 64×64: fewer leave parts of a card idle */
   SIDE = 16,       /* threads of a side of a block of many_kernel */
   THREADS = 256,
+  PREFETCH_BYTES = 16 << 10, /* of a block's weights, while it waits for x */
 };
 
 __host__ __device__ inline int
@@ -44,6 +45,19 @@ store(const MoshiCudaLinear &a, int item, int n, float sum)
       a.residual.data ? moshi_row(a.residual, a.steps, item, 0) : nullptr, n);
 }
 
+/* The beginning of n panels from one on, of which the last may be beyond. */
+template <int TYPE>
+__device__ __forceinline__ void
+prefetch_panels(const MoshiCudaLinear &a, int panel, int n)
+{
+  const size_t column = MOSHI_PANEL * (TYPE == MOSHI_TYPE_F32 ? 4 : 2);
+  const size_t bytes = a.w.cols * column;
+  const int i = threadIdx.x, mine = panel + i;
+  if (i < n && mine * MOSHI_PANEL < a.n_out)
+    moshi_prefetch(
+        static_cast<const char *>(a.w.data) + mine * bytes, bytes, PREFETCH_BYTES / n);
+}
+
 /* One panel and FEW_ITEMS rows: thread [segment][output]. */
 template <int TYPE>
 __global__ void
@@ -58,6 +72,9 @@ __launch_bounds__(THREADS) few_kernel(MoshiCudaLinear a)
   const float *x[FEW_ITEMS];
   float sums[FEW_ITEMS] = {};
 
+  prefetch_panels<TYPE>(a, blockIdx.y, 1);
+  moshi_grid_release();
+  moshi_grid_wait();
 #pragma unroll
   for (int i = 0; i < FEW_ITEMS; i++)
     x[i] = moshi_row(a.x, a.steps, min(item0 + i, items - 1), 0);
@@ -136,6 +153,9 @@ __launch_bounds__(THREADS) many_kernel(MoshiCudaLinear a)
   Columns<TYPE, TILE> next;
   float sums[EACH][EACH] = {}, totals[EACH][EACH] = {};
 
+  prefetch_panels<TYPE>(a, n0 / MOSHI_PANEL, TILE / MOSHI_PANEL);
+  moshi_grid_release();
+  moshi_grid_wait();
   next.load(a, item0, n0, 0);
   for (int k0 = 0; k0 < cols; k0 += UNIT) {
     next.store(xs, ws);

@@ -12,7 +12,13 @@
 
 namespace {
 
-enum { WARPS = 8, THREADS = WARPS * MOSHI_WARP, SHARED_BYTES = 48 << 10 };
+enum {
+  WARPS = 8,
+  THREADS = WARPS * MOSHI_WARP,
+  SHARED_BYTES = 48 << 10,
+  PREFETCH_BYTES =
+      2 << 10, /* of a row behind the first pieces, while x is waited for */
+};
 
 /* Rows of a warp. */
 __host__ __device__ constexpr int
@@ -79,6 +85,18 @@ template <int TYPE, int ITEMS> struct Flight {
         if (Piece::SCALED)
           factors[i][r] = Piece::factors(a.w, w.row[r], w.data[r], at);
       }
+  }
+
+  /* What follows the first pieces, into L2: a lane a row. */
+  __device__ static __forceinline__ void prefetch(
+      const MoshiCudaLinear &a, const WarpRows<ROWS> &w)
+  {
+    const size_t begin = Piece::offset(STEP), end = moshi_row_stride(TYPE, a.w.cols);
+    const int lane = threadIdx.x % MOSHI_WARP;
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+      if (lane == r && begin < end)
+        moshi_prefetch(w.data[r] + begin, end - begin, PREFETCH_BYTES);
   }
 
   /* The same ones; xs is the first one's. */
@@ -155,8 +173,13 @@ __launch_bounds__(THREADS) rows_kernel(MoshiCudaLinear a)
     int p = first + threadIdx.x % MOSHI_WARP;
     /* The first weights are on their way while x is made ready. */
     flight.load(a, w, p, end);
-    if (first > 0)
+    if (first > 0) {
       __syncthreads();
+    } else {
+      flight.prefetch(a, w);
+      moshi_grid_release();
+      moshi_grid_wait();
+    }
 #pragma unroll
     for (int b = 0; b < ITEMS; b++) {
       const int item = min(item0 + b, items - 1);

@@ -6,8 +6,6 @@
 #include <cstdlib>
 #include <vector>
 
-namespace cg = cooperative_groups;
-
 #define CHECK(condition)                                                               \
   do {                                                                                 \
     if (!(condition)) {                                                                \
@@ -42,6 +40,7 @@ __global__ void
 sum_blocks(float *sums, const __nv_bfloat16 *x, int n)
 {
   MOSHI_SHARED(float, part, [BLOCK / 32]);
+  moshi_grid_wait();
   const int i = blockIdx.x * BLOCK + threadIdx.x, warp = threadIdx.x / 32;
   float v = i < n ? __bfloat162float(x[i]) : 0;
   for (int d = 16; d; d /= 2)
@@ -61,6 +60,7 @@ __global__ void
 reverse(int *x, int n)
 {
   MOSHI_DYNAMIC_SHARED(int, copy);
+  moshi_grid_wait();
   for (int i = threadIdx.x; i < n; i += blockDim.x)
     copy[i] = x[i];
   __syncthreads();
@@ -68,21 +68,11 @@ reverse(int *x, int n)
     x[i] = copy[n - 1 - i];
 }
 
-/* Every block adds up what all blocks counted before the grid met. */
-__global__ void
-count_grid(int *counts, int *totals)
-{
-  atomicAdd(&counts[blockIdx.x], 1);
-  cg::this_grid().sync();
-  if (threadIdx.x == 0)
-    for (unsigned b = 0; b < gridDim.x; b++)
-      totals[blockIdx.x] += counts[b];
-}
-
 __global__ void
 votes(unsigned *out)
 {
   const unsigned lane = threadIdx.x;
+  moshi_grid_wait();
   const unsigned ballot = __ballot_sync(~0u, lane % 3 == 0);
   unsigned half = 0;
   if (lane < 16)
@@ -132,20 +122,6 @@ test_votes(cudaStream_t stream)
   OK(cudaFree(out));
 }
 
-static void
-test_cooperative(cudaStream_t stream)
-{
-  int *counts = on_device(std::vector<int>(3)),
-      *totals = on_device(std::vector<int>(3));
-  MOSHI_LAUNCH_COOPERATIVE(count_grid, 3, 64, 0, stream, counts, totals);
-  OK(cudaGetLastError());
-  OK(cudaStreamSynchronize(stream));
-  for (int t : from_device(totals, 3))
-    CHECK(t == 3 * 64);
-  OK(cudaFree(counts));
-  OK(cudaFree(totals));
-}
-
 /* A graph is launched again with what lies in memory then. */
 static void
 test_graph(cudaStream_t stream)
@@ -191,7 +167,6 @@ main()
   OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   test_sums(stream);
   test_votes(stream);
-  test_cooperative(stream);
   test_graph(stream);
   MOSHI_LAUNCH(reverse, 1, 2048, 0, stream, nullptr, 0);
   CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration);

@@ -1,5 +1,6 @@
 /* Blocks of fibers: who runs next, who waits for whom. A barrier or a warp function
- * that not all of its threads reach ends the program with a message. */
+ * that not all of its threads reach, or a thread that never waits for the kernels
+ * before, ends the program with a message. */
 #include "grid.h"
 
 #include <cstdio>
@@ -12,7 +13,7 @@
 
 namespace emulation {
 
-enum State { RUNNING, IN_WARP, IN_BLOCK, IN_GRID, DONE };
+enum State { RUNNING, IN_WARP, IN_BLOCK, HELD, DONE };
 
 /* A meeting of a warp's lanes; it is free again when all who came have left. */
 struct Meeting {
@@ -38,6 +39,7 @@ struct Thread {
   uint3 index;
   unsigned lane, warp, rank;
   State state;
+  bool waited;      /* for the kernels before */
   Meeting *meeting; /* that it is in, or whose values it may still read */
   BlockRun *run;
 };
@@ -48,18 +50,18 @@ struct BlockRun {
   std::vector<Thread> threads; /* `size` of them, and more stacks for later */
   std::vector<Warp> warps;
   unsigned size, alive, waiting;
+  bool early;                            /* kernels before are not complete */
   std::map<const void *, void *> shared; /* arrays by their declaration */
   void *dynamic = nullptr;
 
-  void begin(const Launch &l, const unsigned ranks[32], dim3 index);
+  void begin(const Launch &l, size_t number, uint32_t seed);
+  void run(uint32_t seed);
+  void finish(uint32_t seed);
   void end();
-  bool round(uint32_t seed);
 };
 
 Thread *self;
-static const Launch *current;
-static std::vector<std::unique_ptr<BlockRun>> runs; /* kept for their stacks */
-static unsigned grid_alive, grid_waiting;
+static std::vector<std::unique_ptr<BlockRun>> idle; /* kept for their stacks */
 
 const uint3 &
 thread_index()
@@ -80,8 +82,8 @@ lane()
 void
 die(const char *what)
 {
-  fprintf(stderr, "emulation of CUDA: kernel %s: %s\n", current ? current->name : "?",
-      what);
+  fprintf(stderr, "emulation of CUDA: kernel %s: %s\n",
+      self ? self->run->launch->name : "?", what);
   abort();
 }
 
@@ -215,17 +217,6 @@ try_release_block(BlockRun *run)
   return true;
 }
 
-static bool
-try_release_grid()
-{
-  if (!grid_waiting || grid_waiting < grid_alive)
-    return false;
-  grid_waiting = 0;
-  for (auto &run : runs)
-    release(run.get(), IN_GRID);
-  return true;
-}
-
 void
 block_barrier()
 {
@@ -235,13 +226,11 @@ block_barrier()
 }
 
 void
-grid_barrier()
+grid_wait()
 {
-  if (!current->cooperative)
-    die("grid.sync() in a launch that is not cooperative");
-  grid_waiting++;
-  if (!try_release_grid())
-    wait_as(IN_GRID);
+  self->waited = true;
+  if (self->run->early)
+    wait_as(HELD);
 }
 
 /* ----------------------------------------------------------------- memory */
@@ -274,6 +263,16 @@ dynamic_shared()
   return run->dynamic;
 }
 
+void
+prefetch(const void *p, size_t bytes)
+{
+  if (reinterpret_cast<uintptr_t>(p) % 16 || bytes % 16)
+    die("a prefetch that is not of whole 16 bytes");
+  const volatile char *at = static_cast<const volatile char *>(p);
+  if (bytes)
+    (void)at[0], (void)at[bytes - 1]; /* for AddressSanitizer */
+}
+
 /* ---------------------------------------------------------------- running */
 
 static void
@@ -281,18 +280,35 @@ thread_entry()
 {
   fiber_entered();
   Thread *me = self;
-  current->body();
+  me->run->launch->body();
+  if (!me->waited)
+    die("a thread ends without moshi_grid_wait()");
   me->state = DONE;
   me->run->warps[me->warp].running &= ~(1u << me->rank);
   fiber_leave(&me->fiber, true);
 }
 
+static void
+shuffle(unsigned ranks[32], uint32_t seed)
+{
+  for (unsigned i = 0; i < 32; i++)
+    ranks[i] = i;
+  for (unsigned i = 32; seed && i > 1; i--) {
+    seed = seed * 1664525u + 1013904223u;
+    std::swap(ranks[i - 1], ranks[uint64_t(seed) * i >> 32]);
+  }
+}
+
 void
-BlockRun::begin(const Launch &l, const unsigned ranks[32], dim3 index)
+BlockRun::begin(const Launch &l, size_t number, uint32_t seed)
 {
   const unsigned n = l.block.x * l.block.y * l.block.z;
+  unsigned ranks[32];
+  shuffle(ranks, seed);
   launch = &l;
-  block = {index, l.block, l.grid};
+  block = {dim3(number % l.grid.x, number / l.grid.x % l.grid.y,
+               number / l.grid.x / l.grid.y),
+      l.block, l.grid};
   if (threads.size() < n)
     threads.resize(n);
   warps.resize((n + 31) / 32);
@@ -309,6 +325,7 @@ BlockRun::begin(const Launch &l, const unsigned ranks[32], dim3 index)
     t.lane = i % 32;
     t.warp = i / 32;
     t.rank = ranks[i % 32];
+    t.waited = false;
     t.meeting = nullptr;
     t.run = this;
     warps[i / 32].alive |= 1u << i % 32;
@@ -333,83 +350,98 @@ thread_done(BlockRun *run, Thread *t)
 {
   leave_meeting(t);
   run->alive--;
-  grid_alive--;
   run->warps[t->warp].alive &= ~(1u << t->lane);
   for (unsigned met = run->warps[t->warp].met; met; met &= met - 1)
     try_complete(run, t->warp, &run->warps[t->warp].meetings[__builtin_ctz(met)]);
   try_release_block(run);
-  try_release_grid();
 }
 
 /* Every warp as far as it gets. */
-bool
-BlockRun::round(uint32_t seed)
+void
+BlockRun::run(uint32_t seed)
 {
-  bool progress = false;
-  for (size_t i = 0; i < warps.size(); i++) {
-    Warp &w = warps[seed % 2 ? warps.size() - 1 - i : i];
-    while (w.running) {
-      progress = true;
-      self = next_running(w, 31);
-      fiber_resume(&self->fiber);
-      if (self->state == DONE)
-        thread_done(this, self);
+  for (bool progress = true; progress;) {
+    progress = false;
+    for (size_t i = 0; i < warps.size(); i++) {
+      Warp &w = warps[seed % 2 ? warps.size() - 1 - i : i];
+      while (w.running) {
+        progress = true;
+        self = next_running(w, 31);
+        fiber_resume(&self->fiber);
+        if (self->state == DONE)
+          thread_done(this, self);
+      }
     }
   }
-  return progress;
 }
 
-static void
-shuffle(unsigned ranks[32], uint32_t seed)
+/* The kernels before are complete. */
+void
+BlockRun::finish(uint32_t seed)
 {
-  for (unsigned i = 0; i < 32; i++)
-    ranks[i] = i;
-  for (unsigned i = 32; seed && i > 1; i--) {
-    seed = seed * 1664525u + 1013904223u;
-    std::swap(ranks[i - 1], ranks[uint64_t(seed) * i >> 32]);
+  early = false;
+  release(this, HELD);
+  run(seed);
+  if (alive)
+    die("a barrier or a warp function is not reached by all of its threads");
+  end();
+  self = nullptr;
+}
+
+static std::unique_ptr<BlockRun>
+take_idle()
+{
+  if (idle.empty())
+    return std::make_unique<BlockRun>();
+  std::unique_ptr<BlockRun> run = std::move(idle.back());
+  idle.pop_back();
+  return run;
+}
+
+Grid::Grid(const Launch &launch, uint32_t seed) : launch(launch), seed(seed)
+{
+}
+
+Grid::~Grid()
+{
+  for (auto &begun : early) {
+    begun.second->end();
+    idle.push_back(std::move(begun.second));
   }
 }
 
-static void
-run_together(size_t n, uint32_t seed)
+size_t
+Grid::blocks() const
 {
-  grid_alive = 0;
-  grid_waiting = 0;
-  for (size_t i = 0; i < n; i++)
-    grid_alive += runs[i]->alive;
-  while (grid_alive) {
-    bool progress = false;
-    for (size_t i = 0; i < n; i++)
-      progress |= runs[i]->round(seed);
-    if (!progress)
-      die("a barrier or a warp function is not reached by all of its threads");
-  }
-  for (size_t i = 0; i < n; i++)
-    runs[i]->end();
+  return size_t(launch.grid.x) * launch.grid.y * launch.grid.z;
 }
 
 void
-run_grid(const Launch &l, uint32_t seed)
+Grid::begin()
 {
-  const size_t blocks = size_t(l.grid.x) * l.grid.y * l.grid.z;
-  const size_t together = l.cooperative ? blocks : 1;
-  current = &l;
-  while (runs.size() < together)
-    runs.push_back(std::make_unique<BlockRun>());
-  unsigned ranks[32];
-  shuffle(ranks, seed);
-  size_t filled = 0;
-  for (unsigned z = 0; z < l.grid.z; z++)
-    for (unsigned y = 0; y < l.grid.y; y++)
-      for (unsigned x = 0; x < l.grid.x; x++) {
-        runs[filled++]->begin(l, ranks, dim3(x, y, z));
-        if (filled == together) {
-          run_together(filled, seed);
-          filled = 0;
-        }
-      }
-  self = nullptr;
-  current = nullptr;
+  for (const size_t number : {size_t(0), blocks() - 1}) {
+    if (early.count(number))
+      continue;
+    BlockRun *run = (early[number] = take_idle()).get();
+    run->early = true;
+    run->begin(launch, number, seed);
+    run->run(seed);
+    self = nullptr;
+  }
+}
+
+void
+Grid::run()
+{
+  std::unique_ptr<BlockRun> other = take_idle();
+  for (size_t number = 0; number < blocks(); number++) {
+    const auto begun = early.find(number);
+    BlockRun *run = begun == early.end() ? other.get() : begun->second.get();
+    if (run == other.get())
+      run->begin(launch, number, seed);
+    run->finish(seed);
+  }
+  idle.push_back(std::move(other));
 }
 
 } // namespace emulation

@@ -1,8 +1,11 @@
-/* Runs a kernel's grid; runtime.cpp calls it when a launch's turn has come. */
+/* A kernel's grid; runtime.cpp runs it when its turn has come. */
 #ifndef EMULATION_GRID_H
 #define EMULATION_GRID_H
 
 #include <cuda_runtime.h>
+
+#include <map>
+#include <memory>
 
 namespace emulation {
 
@@ -10,12 +13,28 @@ struct Launch {
   const char *name;
   dim3 grid, block;
   size_t shared_bytes;
-  bool cooperative;
+  bool early; /* it may begin before the kernel before it is complete */
   std::function<void()> body;
 };
 
-/* Threads run in an order shuffled by the seed; 0: as they are numbered. */
-void run_grid(const Launch &launch, uint32_t seed);
+struct BlockRun;
+
+class Grid {
+public:
+  /* Threads run in an order shuffled by the seed; 0: as they are numbered. */
+  Grid(const Launch &launch, uint32_t seed);
+  ~Grid();
+  /* Some blocks, to where their threads wait for the kernels before. */
+  void begin();
+  void run();
+
+private:
+  const Launch &launch;
+  const uint32_t seed;
+  std::map<size_t, std::unique_ptr<BlockRun>> early; /* by their numbers */
+
+  size_t blocks() const;
+};
 
 } // namespace emulation
 

@@ -5,9 +5,12 @@
  * and what goes wrong: "devices=1,driver=13000,cc=90,memory=BYTES,seed=1" and
  * "fail-malloc=N" (from the Nth on), "fail-launch=N" (the Nth kernel faults, and the
  * device stays lost). driver=0: there is none; dry=1: kernels are not run, so that what is
- * left is the time of the host. */
+ * left is the time of the host. ahead=N: before a kernel runs, some blocks of up to N
+ * behind it that may start early have begun, so that what they read too early is not
+ * there yet. */
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -23,7 +26,15 @@
 
 namespace emulation {
 
-typedef std::function<cudaError_t()> Work;
+/* A kernel, or something else. */
+struct Work {
+  std::shared_ptr<const Launch> kernel;
+  std::function<cudaError_t()> other;
+};
+struct Queued {
+  Work work;
+  std::unique_ptr<Grid> grid; /* of a kernel that has begun early */
+};
 
 struct Graph {
   std::vector<Work> nodes;
@@ -32,7 +43,7 @@ struct GraphExec {
   std::vector<Work> nodes;
 };
 struct Stream {
-  std::deque<Work> queue;
+  std::deque<Queued> queue;
   uint64_t queued = 0, done = 0;
   Graph *capturing = nullptr;
   bool invalidated = false;
@@ -48,7 +59,7 @@ static const int RUNTIME = 13000;
 static struct {
   std::string text;
   long devices = 1, driver = RUNTIME, cc = 90, seed = 1;
-  long long memory = 8ll << 30, fail_malloc = 0, fail_launch = 0, dry = 0;
+  long long memory = 8ll << 30, fail_malloc = 0, fail_launch = 0, dry = 0, ahead = 2;
 } machine;
 
 static std::recursive_mutex lock;
@@ -58,7 +69,6 @@ static long long used, mallocs, launches;
 static cudaError_t sticky, last;
 static Stream default_stream;
 static int captures; /* that forbid allocation */
-static thread_local int current_device;
 
 typedef std::lock_guard<std::recursive_mutex> Locked;
 
@@ -92,6 +102,8 @@ configure()
       machine.fail_malloc = value;
     if (key == "dry")
       machine.dry = value;
+    if (key == "ahead")
+      machine.ahead = value;
     if (key == "fail-launch")
       machine.fail_launch = value;
   }
@@ -123,14 +135,51 @@ stream_of(Stream *s)
   return s ? s : &default_stream;
 }
 
+static Grid *
+grid_of(Queued *q)
+{
+  if (!q->grid)
+    q->grid = std::make_unique<Grid>(*q->work.kernel, machine.seed);
+  return q->grid.get();
+}
+
+/* Kernels right behind the first in the queue that may start before it is complete. */
+static void
+begin_ahead(Stream *s, uint64_t most)
+{
+  if (sticky || machine.dry || !s->queue.front().work.kernel)
+    return;
+  most = std::min<uint64_t>({most, uint64_t(machine.ahead), s->queue.size() - 1});
+  for (uint64_t i = 1; i <= most; i++) {
+    const Launch *kernel = s->queue[i].work.kernel.get();
+    if (!kernel || !kernel->early)
+      return;
+    grid_of(&s->queue[i])->begin();
+  }
+}
+
+static cudaError_t
+perform(Queued *q)
+{
+  if (!q->work.kernel)
+    return q->work.other();
+  counters.kernels++;
+  if (machine.fail_launch && ++launches >= machine.fail_launch)
+    return cudaErrorIllegalAddress;
+  if (!machine.dry)
+    grid_of(q)->run();
+  return cudaSuccess;
+}
+
 static cudaError_t
 run_until(Stream *s, uint64_t ticket)
 {
   while (s->done < ticket && !s->queue.empty()) {
-    const Work work = std::move(s->queue.front());
+    begin_ahead(s, ticket - s->done - 1);
+    Queued next = std::move(s->queue.front());
     s->queue.pop_front();
     s->done++;
-    const cudaError_t error = sticky ? sticky : work();
+    const cudaError_t error = sticky ? sticky : perform(&next);
     if (error && !sticky)
       sticky = error;
   }
@@ -146,7 +195,7 @@ enqueue(Stream *stream, Work work)
   if (s->capturing)
     s->capturing->nodes.push_back(std::move(work));
   else {
-    s->queue.push_back(std::move(work));
+    s->queue.push_back({std::move(work), nullptr});
     s->queued++;
   }
   return cudaSuccess;
@@ -167,8 +216,7 @@ allow_shared(const void *kernel, int bytes)
 
 void
 enqueue_kernel(const char *name, const void *kernel, dim3 grid, dim3 block,
-    size_t shared_bytes, cudaStream_t stream, bool cooperative,
-    std::function<void()> body)
+    size_t shared_bytes, cudaStream_t stream, bool early, std::function<void()> body)
 {
   Locked locked(lock);
   const uint64_t threads = uint64_t(block.x) * block.y * block.z;
@@ -178,20 +226,10 @@ enqueue_kernel(const char *name, const void *kernel, dim3 grid, dim3 block,
     result(cudaErrorInvalidConfiguration);
     return;
   }
-  if (cooperative && grid.x * grid.y * grid.z * threads > 132 * 2048) {
-    result(cudaErrorCooperativeLaunchTooLarge);
-    return;
-  }
-  Launch l = {name, grid, block, shared_bytes, cooperative, std::move(body)};
   counters.launches += !stream_of(stream)->capturing;
-  enqueue(stream, [l] {
-    counters.kernels++;
-    if (machine.fail_launch && ++launches >= machine.fail_launch)
-      return cudaErrorIllegalAddress;
-    if (!machine.dry)
-      run_grid(l, machine.seed);
-    return cudaSuccess;
-  });
+  enqueue(stream, {std::make_shared<const Launch>(
+                       Launch{name, grid, block, shared_bytes, early, std::move(body)}),
+                      nullptr});
 }
 
 /* ------------------------------------------------------------------ memory */
@@ -286,12 +324,12 @@ cudaMemcpyAsync(
   Locked locked(lock);
   if (!copy_allowed(to, from, bytes, kind))
     return result(cudaErrorInvalidValue);
-  return enqueue(stream, [=] {
-    counters.copies_in += kind == cudaMemcpyHostToDevice;
-    counters.copies_out += kind == cudaMemcpyDeviceToHost;
-    memmove(to, from, bytes);
-    return cudaSuccess;
-  });
+  return enqueue(stream, {nullptr, [=] {
+                            counters.copies_in += kind == cudaMemcpyHostToDevice;
+                            counters.copies_out += kind == cudaMemcpyDeviceToHost;
+                            memmove(to, from, bytes);
+                            return cudaSuccess;
+                          }});
 }
 
 cudaError_t
@@ -300,10 +338,10 @@ cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream)
   Locked locked(lock);
   if (!on_device(p, bytes))
     return result(cudaErrorInvalidValue);
-  return enqueue(stream, [=] {
-    memset(p, value, bytes);
-    return cudaSuccess;
-  });
+  return enqueue(stream, {nullptr, [=] {
+                            memset(p, value, bytes);
+                            return cudaSuccess;
+                          }});
 }
 
 cudaError_t
@@ -312,12 +350,6 @@ cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
   Locked locked(lock);
   const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, nullptr);
   return error ? error : cudaStreamSynchronize(nullptr);
-}
-
-cudaError_t
-cudaMemset(void *p, int value, size_t bytes)
-{
-  return cudaMemsetAsync(p, value, bytes, nullptr);
 }
 
 cudaError_t
@@ -350,15 +382,7 @@ cudaSetDevice(int device)
     return result(driver_error());
   if (device < 0 || device >= machine.devices)
     return result(cudaErrorInvalidDevice);
-  current_device = device;
   return result(cudaSuccess);
-}
-
-cudaError_t
-cudaGetDevice(int *device)
-{
-  *device = current_device;
-  return cudaSuccess;
 }
 
 cudaError_t
@@ -375,38 +399,7 @@ cudaGetDeviceProperties(cudaDeviceProp *p, int device)
   p->major = machine.cc / 10;
   p->minor = machine.cc % 10;
   p->multiProcessorCount = 4;
-  p->cooperativeLaunch = 1;
-  p->l2CacheSize = 50 << 20;
-  p->maxThreadsPerMultiProcessor = 2048;
   return result(cudaSuccess);
-}
-
-cudaError_t
-cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
-{
-  cudaDeviceProp p;
-  const cudaError_t error = cudaGetDeviceProperties(&p, device);
-  switch (attribute) {
-  case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-    *value = int(p.sharedMemPerBlockOptin);
-    break;
-  case cudaDevAttrMultiProcessorCount:
-    *value = p.multiProcessorCount;
-    break;
-  case cudaDevAttrComputeCapabilityMajor:
-    *value = p.major;
-    break;
-  case cudaDevAttrComputeCapabilityMinor:
-    *value = p.minor;
-    break;
-  case cudaDevAttrCooperativeLaunch:
-    *value = p.cooperativeLaunch;
-    break;
-  case cudaDevAttrL2CacheSize:
-    *value = p.l2CacheSize;
-    break;
-  }
-  return error;
 }
 
 cudaError_t
@@ -485,12 +478,13 @@ cudaError_t
 cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
   Locked locked(lock);
-  const cudaError_t error = enqueue(stream, [event] {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    event->time = now.tv_sec * 1e3 + now.tv_nsec * 1e-6;
-    return cudaSuccess;
-  });
+  const cudaError_t error =
+      enqueue(stream, {nullptr, [event] {
+                         struct timespec now;
+                         clock_gettime(CLOCK_MONOTONIC, &now);
+                         event->time = now.tv_sec * 1e3 + now.tv_nsec * 1e-6;
+                         return cudaSuccess;
+                       }});
   event->stream = stream_of(stream);
   event->ticket = event->stream->queued;
   return result(error);
@@ -503,16 +497,6 @@ cudaEventSynchronize(cudaEvent_t event)
   if (event->stream)
     run_until(event->stream, event->ticket);
   return result(cudaSuccess);
-}
-
-cudaError_t
-cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
-{
-  Locked locked(lock);
-  Stream *other = event->stream;
-  const uint64_t ticket = event->ticket;
-  return enqueue(
-      stream, [=] { return other ? run_until(other, ticket) : cudaSuccess; });
 }
 
 cudaError_t
@@ -573,12 +557,10 @@ cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
 {
   Locked locked(lock);
   counters.graphs++;
-  return enqueue(stream, [nodes = exec->nodes] {
-    for (const Work &node : nodes)
-      if (const cudaError_t error = node())
-        return error;
-    return cudaSuccess;
-  });
+  for (const Work &node : exec->nodes)
+    if (const cudaError_t error = enqueue(stream, node))
+      return error;
+  return cudaSuccess;
 }
 
 cudaError_t
@@ -639,8 +621,6 @@ static const struct {
         "operation not permitted when stream is capturing"},
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
         "operation failed due to a previous error during capture"},
-    {cudaErrorCooperativeLaunchTooLarge, "cudaErrorCooperativeLaunchTooLarge",
-        "too many blocks in cooperative launch"},
 };
 
 const char *

@@ -16,7 +16,6 @@ enum cudaError_t {
   cudaErrorIllegalAddress = 700,
   cudaErrorLaunchTimeout = 702,
   cudaErrorLaunchFailure = 719,
-  cudaErrorCooperativeLaunchTooLarge = 720,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901,
   cudaErrorGraphExecUpdateFailure = 910,
@@ -46,14 +45,6 @@ enum cudaStreamCaptureMode {
   cudaStreamCaptureModeRelaxed
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-enum cudaDeviceAttr {
-  cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
-  cudaDevAttrMultiProcessorCount = 16,
-  cudaDevAttrComputeCapabilityMajor = 75,
-  cudaDevAttrComputeCapabilityMinor = 76,
-  cudaDevAttrCooperativeLaunch = 95,
-  cudaDevAttrL2CacheSize = 38,
-};
 enum {
   cudaStreamDefault = 0,
   cudaStreamNonBlocking = 1,
@@ -65,15 +56,12 @@ enum {
 struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin;
-  int major, minor, multiProcessorCount, cooperativeLaunch, l2CacheSize;
-  int maxThreadsPerMultiProcessor;
+  int major, minor, multiProcessorCount;
 };
 
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int device);
-cudaError_t cudaGetDevice(int *device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device);
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaDeviceSynchronize(void);
 cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaRuntimeGetVersion(int *version);
@@ -100,7 +88,6 @@ cudaHostAlloc(T **p, size_t bytes, unsigned flags)
 }
 cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
-cudaError_t cudaMemset(void *p, int value, size_t bytes);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes,
     cudaMemcpyKind kind, cudaStream_t stream = nullptr);
 cudaError_t cudaMemsetAsync(
@@ -109,8 +96,6 @@ cudaError_t cudaMemsetAsync(
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
-cudaError_t cudaStreamWaitEvent(
-    cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
 cudaError_t cudaGraphInstantiate(
@@ -139,12 +124,18 @@ cudaFuncSetAttribute(K kernel, cudaFuncAttribute, int value)
 {
   return emulation::allow_shared(reinterpret_cast<const void *>(kernel), value);
 }
+/* Of code for this card. */
+struct cudaFuncAttributes {
+  int ptxVersion;
+};
 template <class K>
 cudaError_t
-cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, K, int threads, size_t)
+cudaFuncGetAttributes(cudaFuncAttributes *attributes, K)
 {
-  *n = 2048 / threads;
-  return cudaSuccess;
+  cudaDeviceProp card;
+  const cudaError_t error = cudaGetDeviceProperties(&card, 0);
+  attributes->ptxVersion = 10 * card.major + card.minor;
+  return error;
 }
 
 #endif

@@ -22,7 +22,10 @@ unsigned lane();
 void *shared(const void *key, size_t bytes);
 void *dynamic_shared();
 void block_barrier();
-void grid_barrier();
+/* Until the kernels before are complete. */
+void grid_wait();
+/* Dies where a card would. */
+void prefetch(const void *p, size_t bytes);
 void warp_barrier(unsigned mask);
 /* Every lane of the mask gives 16 bytes and gets all lanes' [32][16] until its next
  * warp function. */
@@ -30,16 +33,15 @@ const unsigned char *warp_gather(unsigned mask, const void *value, size_t bytes)
 [[noreturn]] void die(const char *what);
 
 void enqueue_kernel(const char *name, const void *kernel, dim3 grid, dim3 block,
-    size_t shared_bytes, cudaStream_t stream, bool cooperative,
-    std::function<void()> body);
+    size_t shared_bytes, cudaStream_t stream, bool early, std::function<void()> body);
 
 template <class... P, class... A>
 void
 launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
-    size_t shared_bytes, cudaStream_t stream, bool cooperative, A &&...args)
+    size_t shared_bytes, cudaStream_t stream, bool early, A &&...args)
 {
   enqueue_kernel(name, reinterpret_cast<const void *>(kernel), grid, block,
-      shared_bytes, stream, cooperative,
+      shared_bytes, stream, early,
       [kernel, copy = std::tuple<std::decay_t<P>...>(static_cast<P>(args)...)] {
         std::apply(kernel, copy);
       });
