@@ -6,7 +6,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root" || exit 1
 . examples/packages.sh
 
-all="suites format headers install minimal clang sanitize threads valgrind leaks fuzz"
+all="suites format headers install minimal cuda clang sanitize threads valgrind leaks fuzz"
 
 usage() {
   cat <<END
@@ -20,6 +20,7 @@ named, or all of them:
   headers   every header compiles alone; the public one in C and C++
   install   what is installed is complete and usable; meson devenv
   minimal   a build with all optional features off
+  cuda      the CUDA back end by nvcc for one architecture, where no card is seen
   clang     a build with clang and warnings as errors, and its unit tests
   sanitize  every test with ASan, UBSan and leak detection
   threads   the tests of threads and sharing with TSan
@@ -168,6 +169,22 @@ part_minimal() {
   build "$work/minimal" -Dauto_features=disabled || return
   check "the tools without GStreamer" \
     "$work/minimal/common/tools/moshi-replay" --help
+}
+
+cuda_module() {
+  command -v nvcc || command -v /usr/local/cuda/bin/nvcc ||
+    { echo "there is no nvcc" && return 77; }
+  dir=$work/cuda
+  [ -f "$dir/build.ninja" ] || meson setup "$dir" -Dcuda=enabled -Dcuda-archs=sm_90 \
+    -Dexamples=disabled -Dserver=disabled --werror || return 1
+  nice ninja -C "$dir" kernels/cuda/libmoshi-cuda.so gst/libgstmoshi.so \
+    common/tools/moshi-bench common/tools/moshi-replay \
+    tests/cuda/card-test-emulation tests/cuda/card-test-kernels \
+    tests/cuda/card-test-operations && sh tests/cuda/module.sh "$dir"
+}
+
+part_cuda() {
+  check "the CUDA back end by nvcc" cuda_module
 }
 
 part_clang() {
