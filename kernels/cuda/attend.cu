@@ -342,6 +342,7 @@ __launch_bounds__(THREADS) attend_kernel(MoshiCudaAttend a)
   const int split = split_of(a.context), splits = splits_of(a.context);
   const int begin = blockIdx.z * split, kv_head = head / (a.n_heads / a.n_kv_heads);
   int64_t first;
+  moshi_grid_release();
   const int count = keys_of(a, item, row % a.steps, &first);
   float *key_scales, *value_scales;
   const char *keys = ring(a, item, kv_head, false, &key_scales);
@@ -349,7 +350,6 @@ __launch_bounds__(THREADS) attend_kernel(MoshiCudaAttend a)
   if (threadIdx.x == 0 && begin < count)
     prefetch_keys<KV>(keys, d, (int)((first + begin) % a.context),
         min(split, count - begin), a.context);
-  moshi_grid_release();
   moshi_grid_wait();
   if (begin >= count)
     return;

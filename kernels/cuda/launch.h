@@ -18,9 +18,8 @@
  * - Every thread calls moshi_grid_wait() once, whatever it does later: before any early
  *   return. Until then it writes nothing, and reads only what no kernel of a frame
  *   writes: weights, and the frame's block of arguments (slots, positions, draws).
- * - moshi_grid_release() lets the next kernel start when all blocks have called it, as
- *   soon as a block has queued what it reads early. What is released early is the start
- *   alone, so it may stand before the wait.
+ * - moshi_grid_release() lets the next kernel start when all blocks have called it. It is
+ *   the start alone that is released, so it comes first of all.
  *
  * A wait returns when the kernel before is complete, to its last thread, and what it
  * wrote is visible. Each thread of that one had waited for its own predecessor, so all

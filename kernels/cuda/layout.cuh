@@ -143,14 +143,26 @@ moshi_add(float a, float b)
 #endif
 }
 
-/* Element i of scales or biases. */
+/* Element i of scales or biases, as its bits. */
+__device__ __forceinline__ uint32_t
+moshi_scale_bits(int type, const void *p, size_t i)
+{
+  return type == MOSHI_TYPE_F32 ? static_cast<const uint32_t *>(p)[i]
+                                : static_cast<const uint16_t *>(p)[i];
+}
+
+__device__ __forceinline__ float
+moshi_scale_of(int type, uint32_t bits)
+{
+  return type == MOSHI_TYPE_F32   ? moshi_bits_float(bits)
+         : type == MOSHI_TYPE_F16 ? moshi_half_float(bits)
+                                  : moshi_brain_float(bits);
+}
+
 __device__ __forceinline__ float
 moshi_scale_at(int type, const void *p, size_t i)
 {
-  if (type == MOSHI_TYPE_F32)
-    return static_cast<const float *>(p)[i];
-  const uint32_t half = static_cast<const uint16_t *>(p)[i];
-  return type == MOSHI_TYPE_F16 ? moshi_half_float(half) : moshi_brain_float(half);
+  return moshi_scale_of(type, moshi_scale_bits(type, p, i));
 }
 
 /* Q4_K: the 6-bit scale and minimum of 32 columns, number j of the block, times the

@@ -72,8 +72,8 @@ __launch_bounds__(THREADS) few_kernel(MoshiCudaLinear a)
   const float *x[FEW_ITEMS];
   float sums[FEW_ITEMS] = {};
 
-  prefetch_panels<TYPE>(a, blockIdx.y, 1);
   moshi_grid_release();
+  prefetch_panels<TYPE>(a, blockIdx.y, 1);
   moshi_grid_wait();
 #pragma unroll
   for (int i = 0; i < FEW_ITEMS; i++)
@@ -153,8 +153,8 @@ __launch_bounds__(THREADS) many_kernel(MoshiCudaLinear a)
   Columns<TYPE, TILE> next;
   float sums[EACH][EACH] = {}, totals[EACH][EACH] = {};
 
-  prefetch_panels<TYPE>(a, n0 / MOSHI_PANEL, TILE / MOSHI_PANEL);
   moshi_grid_release();
+  prefetch_panels<TYPE>(a, n0 / MOSHI_PANEL, TILE / MOSHI_PANEL);
   moshi_grid_wait();
   next.load(a, item0, n0, 0);
   for (int k0 = 0; k0 < cols; k0 += UNIT) {

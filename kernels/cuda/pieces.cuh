@@ -43,27 +43,52 @@ template <int TYPE> struct MoshiPiece {
                                      : c % N;
   }
 
-  __device__ static __forceinline__ MoshiFactors factors(
+  /* A piece's factors before anything is computed of them, so that nothing waits for
+   * them while they are loaded. Q4_K: the block's header. */
+  struct Bits {
+    uint32_t scale, bias;
+    uint4 header;
+  };
+
+  __device__ static __forceinline__ Bits bits(
       const MoshiRows &w, int row, const uint8_t *data, int p)
+  {
+    Bits b = {};
+    if (TYPE == MOSHI_TYPE_Q4_K) {
+      b.header = *reinterpret_cast<const uint4 *>(data + (size_t)(p / 8) * 144);
+      return b;
+    }
+    const size_t at = (size_t)row * (w.cols / w.group) + p * N / w.group;
+    b.scale = moshi_scale_bits(MLX ? w.scale_type : MOSHI_TYPE_F16, w.scales, at);
+    if (MLX)
+      b.bias = moshi_scale_bits(w.scale_type, w.biases, at);
+    return b;
+  }
+
+  __device__ static __forceinline__ MoshiFactors factors(
+      int scale_type, const Bits &b, int p)
   {
     MoshiFactors f = {};
     if (TYPE == MOSHI_TYPE_Q4_K) {
-      const uint4 header =
-          *reinterpret_cast<const uint4 *>(data + (size_t)(p / 8) * 144);
       const int j = p % 8 / 2 * 2;
 #pragma unroll
       for (int h = 0; h < 2; h++) {
         float min;
-        moshi_q4_k_scales(header, j + h, &f.scale[h], &min);
+        moshi_q4_k_scales(b.header, j + h, &f.scale[h], &min);
         f.bias[h] = -min;
       }
       return f;
     }
-    const size_t at = (size_t)row * (w.cols / w.group) + p * N / w.group;
-    f.scale[0] = moshi_scale_at(MLX ? w.scale_type : MOSHI_TYPE_F16, w.scales, at);
+    f.scale[0] = moshi_scale_of(MLX ? scale_type : MOSHI_TYPE_F16, b.scale);
     if (MLX)
-      f.bias[0] = moshi_scale_at(w.scale_type, w.biases, at);
+      f.bias[0] = moshi_scale_of(scale_type, b.bias);
     return f;
+  }
+
+  __device__ static __forceinline__ MoshiFactors factors(
+      const MoshiRows &w, int row, const uint8_t *data, int p)
+  {
+    return factors(w.scale_type, bits(w, row, data, p), p);
   }
 };
 

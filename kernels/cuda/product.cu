@@ -70,7 +70,7 @@ template <int TYPE, int ITEMS> struct Flight {
   static constexpr int ROWS = rows_for(ITEMS);
   static constexpr int PIECES = ITEMS == 1 ? 4 : 2, STEP = PIECES * MOSHI_WARP;
   uint4 bytes[PIECES][ROWS];
-  MoshiFactors factors[PIECES][ROWS];
+  typename Piece::Bits factors[PIECES][ROWS];
 
   /* Pieces p, p + 32, … below end; the last one again where there are none. */
   __device__ __forceinline__ void load(
@@ -83,7 +83,7 @@ template <int TYPE, int ITEMS> struct Flight {
         const int at = min(p + i * MOSHI_WARP, end - 1);
         bytes[i][r] = moshi_stream(w.data[r] + Piece::offset(at));
         if (Piece::SCALED)
-          factors[i][r] = Piece::factors(a.w, w.row[r], w.data[r], at);
+          factors[i][r] = Piece::bits(a.w, w.row[r], w.data[r], at);
       }
   }
 
@@ -100,13 +100,21 @@ template <int TYPE, int ITEMS> struct Flight {
   }
 
   /* The same ones; xs is the first one's. */
-  __device__ __forceinline__ void multiply(
-      const uint4 *xs, int pitch, int p, int end, float (&sums)[ROWS][ITEMS])
+  __device__ __forceinline__ void multiply(int scale_type, const uint4 *xs, int pitch,
+      int p, int end, float (&sums)[ROWS][ITEMS])
   {
 #pragma unroll
-    for (int i = 0; i < PIECES; i++)
-      if (p + i * MOSHI_WARP < end)
-        Operand<TYPE>::multiply(bytes[i], factors[i], xs + i * MOSHI_WARP, pitch, sums);
+    for (int i = 0; i < PIECES; i++) {
+      const int at = p + i * MOSHI_WARP;
+      if (at >= end)
+        continue;
+      MoshiFactors f[ROWS];
+      if (Piece::SCALED)
+#pragma unroll
+        for (int r = 0; r < ROWS; r++)
+          f[r] = Piece::factors(scale_type, factors[i][r], at);
+      Operand<TYPE>::multiply(bytes[i], f, xs + i * MOSHI_WARP, pitch, sums);
+    }
   }
 };
 
@@ -168,6 +176,7 @@ __launch_bounds__(THREADS) rows_kernel(MoshiCudaLinear a)
   Flight<TYPE, ITEMS> flight;
   float sums[ROWS][ITEMS] = {}, inverse[ITEMS] = {};
 
+  moshi_grid_release();
   for (int first = 0; first < pieces; first += MOST) {
     const int end = min(first + MOST, pieces);
     int p = first + threadIdx.x % MOSHI_WARP;
@@ -177,7 +186,6 @@ __launch_bounds__(THREADS) rows_kernel(MoshiCudaLinear a)
       __syncthreads();
     } else {
       flight.prefetch(a, w);
-      moshi_grid_release();
       moshi_grid_wait();
     }
 #pragma unroll
@@ -191,7 +199,7 @@ __launch_bounds__(THREADS) rows_kernel(MoshiCudaLinear a)
     }
     __syncthreads();
     for (int q = first;;) {
-      flight.multiply(xs + p - first, pitch, p, end, sums);
+      flight.multiply(a.w.scale_type, xs + p - first, pitch, p, end, sums);
       q += Flight<TYPE, ITEMS>::STEP;
       p += Flight<TYPE, ITEMS>::STEP;
       if (q >= end)

@@ -4,7 +4,11 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define CHECK(condition)                                                               \
   do {                                                                                 \
@@ -155,6 +159,117 @@ test_graph(cudaStream_t stream)
   OK(cudaFree(d_x));
 }
 
+/* --------------------------------------------------------------- chains */
+
+enum Manners { PROPER, READS_EARLY, WRITES_EARLY, NEVER_WAITS };
+
+/* to = from + 1, and with bad manners before the kernels before are complete. */
+__global__ void
+follow(int *to, const int *from, int manners)
+{
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  int early = 0;
+  moshi_grid_release();
+  if (manners == NEVER_WAITS && i == 77)
+    return;
+  if (manners == READS_EARLY)
+    early = from[i];
+  if (manners == WRITES_EARLY)
+    to[i] = -1;
+  moshi_grid_wait();
+  to[i] = (manners == READS_EARLY ? early : from[i]) + 1;
+}
+
+enum { FOLLOWED = 4, FOLLOWERS = 256 };
+
+/* Whether launches in a chain give what they give one after the other. Each is
+ * {to, from, manners}; -1: the end. */
+static bool
+chain_is_right(cudaStream_t stream, const int (&steps)[4][3], bool captured)
+{
+  std::vector<int> want[FOLLOWED];
+  int *device[FOLLOWED];
+  for (int b = 0; b < FOLLOWED; b++) {
+    want[b].assign(FOLLOWERS, 10 * b);
+    device[b] = on_device(want[b]);
+  }
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  if (captured)
+    OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  moshi_chain = MOSHI_CHAIN_HEAD;
+  for (const auto &s : steps) {
+    if (s[0] < 0)
+      break;
+    MOSHI_LAUNCH(follow, 4, FOLLOWERS / 4, 0, stream, device[s[0]], device[s[1]], s[2]);
+    for (int i = 0; i < FOLLOWERS; i++)
+      want[s[0]][i] = want[s[1]][i] + 1;
+  }
+  moshi_chain = MOSHI_UNCHAINED;
+  if (captured) {
+    OK(cudaStreamEndCapture(stream, &graph));
+    OK(cudaGraphInstantiate(&exec, graph, 0));
+    OK(cudaGraphLaunch(exec, stream));
+    OK(cudaGraphExecDestroy(exec));
+    OK(cudaGraphDestroy(graph));
+  }
+  OK(cudaGetLastError());
+  OK(cudaStreamSynchronize(stream));
+  bool right = true;
+  for (int b = 0; b < FOLLOWED; b++) {
+    right = right && from_device(device[b], FOLLOWERS) == want[b];
+    OK(cudaFree(device[b]));
+  }
+  return right;
+}
+
+static void
+test_chain(cudaStream_t stream)
+{
+  const int proper[4][3] = {{1, 0}, {2, 1}, {0, 2}, {3, 0}};
+  for (const bool captured : {false, true})
+    CHECK(chain_is_right(stream, proper, captured));
+}
+
+#ifdef MOSHI_CUDA_EMULATION
+/* What a card shows now and then, or never, the emulation shows at once. */
+static void
+test_bad_manners(cudaStream_t stream)
+{
+  const int reads[4][3] = {{1, 0}, {2, 1, READS_EARLY}, {-1}};
+  const int reads_ahead[4][3] = {{1, 0}, {2, 0}, {3, 1, READS_EARLY}, {-1}};
+  const int writes[4][3] = {{1, 0}, {0, 2, WRITES_EARLY}, {-1}};
+  const int head[4][3] = {{1, 0, READS_EARLY}, {-1}};
+  for (const bool captured : {false, true}) {
+    CHECK(!chain_is_right(stream, reads, captured));
+    CHECK(!chain_is_right(stream, reads_ahead, captured));
+    CHECK(!chain_is_right(stream, writes, captured));
+    CHECK(chain_is_right(stream, head, captured));
+  }
+}
+
+/* Another process, as the emulation ends it. */
+static void
+test_never_waits(cudaStream_t stream)
+{
+  const int never[4][3] = {{1, 0, NEVER_WAITS}, {-1}};
+  int ends[2], status;
+  char said[256] = "";
+  CHECK(pipe(ends) == 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(ends[1], STDERR_FILENO);
+    chain_is_right(stream, never, false);
+    _exit(0);
+  }
+  close(ends[1]);
+  CHECK(read(ends[0], said, sizeof said - 1) > 0);
+  CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+  CHECK(strstr(said, "kernel follow: a thread ends without moshi_grid_wait()"));
+  close(ends[0]);
+}
+#endif
+
 int
 main()
 {
@@ -168,6 +283,11 @@ main()
   test_sums(stream);
   test_votes(stream);
   test_graph(stream);
+  test_chain(stream);
+#ifdef MOSHI_CUDA_EMULATION
+  test_bad_manners(stream);
+  test_never_waits(stream);
+#endif
   MOSHI_LAUNCH(reverse, 1, 2048, 0, stream, nullptr, 0);
   CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration);
   CHECK(cudaGetLastError() == cudaSuccess);

@@ -299,6 +299,43 @@ test_one_graph(void)
   moshi_model_unref(model);
 }
 
+/* All kernels of a frame but the first may start early, where card, driver and user let
+ * them; and it is one graph in any case. */
+static void
+test_chained(void)
+{
+  static const struct {
+    const char *machine, *switched;
+    gboolean chained;
+  } cases[] = {
+      {"cc=90", "1", TRUE},
+      {"cc=90", "0", FALSE},
+      {"cc=89", "1", FALSE},
+      {"cc=90,plain-graphs=1", "1", FALSE},
+  };
+  int32_t user[8] = {0}, tokens[9];
+  MoshiError error = {0};
+  for (guint c = 0; c < G_N_ELEMENTS(cases); c++) {
+    EmulationCounters before = {0};
+    g_setenv("MOSHI_EMULATION", cases[c].machine, TRUE);
+    g_setenv("MOSHI_CUDA_PDL", cases[c].switched, TRUE);
+    MoshiModel *model = open_on("cuda", &error);
+    g_assert_cmpint(moshi_model_load(model, NULL, NULL, &error), ==, 0);
+    MoshiSession *s = new_session(model, 1, &error);
+    for (int i = 0; i < 3; i++) {
+      before = count();
+      g_assert_cmpint(moshi_session_step(s, user, NULL, tokens, NULL, &error), ==, 0);
+    }
+    assert_one_graph(&before);
+    const long kernels = count().kernels - before.kernels;
+    g_assert_cmpint(
+        count().early - before.early, ==, cases[c].chained ? kernels - 1 : 0);
+    moshi_session_free(s);
+    moshi_model_unref(model);
+  }
+  g_unsetenv("MOSHI_CUDA_PDL");
+}
+
 /* Sampled tokens do not depend on graphs, and are the CPU's. */
 static void
 test_same_draws(void)
@@ -351,6 +388,7 @@ main(int argc, char **argv)
   g_test_add_func("/cuda/lost-card", test_lost_card);
   g_test_add_func("/cuda/lost-card/shared", test_lost_shared);
   g_test_add_func("/cuda/one-graph", test_one_graph);
+  g_test_add_func("/cuda/chained", test_chained);
   g_test_add_func("/cuda/same-draws", test_same_draws);
   return g_test_run();
 }

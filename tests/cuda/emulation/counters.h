@@ -7,6 +7,7 @@ typedef struct {
   long launches; /* of single kernels */
   long graphs, captures;
   long kernels; /* that ran, in graphs or not */
+  long early;   /* of them, that were allowed to start early */
   long copies_in, copies_out;
   long synchronisations, allocations;
 } EmulationCounters;

@@ -7,7 +7,7 @@
  * device stays lost). driver=0: there is none; dry=1: kernels are not run, so that what is
  * left is the time of the host. ahead=N: before a kernel runs, some blocks of up to N
  * behind it that may start early have begun, so that what they read too early is not
- * there yet. */
+ * there yet; plain-graphs=1: they cannot be captured. */
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -59,7 +59,8 @@ static const int RUNTIME = 13000;
 static struct {
   std::string text;
   long devices = 1, driver = RUNTIME, cc = 90, seed = 1;
-  long long memory = 8ll << 30, fail_malloc = 0, fail_launch = 0, dry = 0, ahead = 2;
+  long long memory = 8ll << 30, fail_malloc = 0, fail_launch = 0, dry = 0, ahead = 2,
+            plain_graphs = 0;
 } machine;
 
 static std::recursive_mutex lock;
@@ -104,6 +105,8 @@ configure()
       machine.dry = value;
     if (key == "ahead")
       machine.ahead = value;
+    if (key == "plain-graphs")
+      machine.plain_graphs = value;
     if (key == "fail-launch")
       machine.fail_launch = value;
   }
@@ -164,6 +167,7 @@ perform(Queued *q)
   if (!q->work.kernel)
     return q->work.other();
   counters.kernels++;
+  counters.early += q->work.kernel->early;
   if (machine.fail_launch && ++launches >= machine.fail_launch)
     return cudaErrorIllegalAddress;
   if (!machine.dry)
@@ -224,6 +228,11 @@ enqueue_kernel(const char *name, const void *kernel, dim3 grid, dim3 block,
       grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu ||
       shared_bytes > (allowed.count(kernel) ? allowed[kernel] : 48 * 1024)) {
     result(cudaErrorInvalidConfiguration);
+    return;
+  }
+  if (early && stream_of(stream)->capturing && machine.plain_graphs) {
+    stream_of(stream)->invalidated = true;
+    result(cudaErrorStreamCaptureUnsupported);
     return;
   }
   counters.launches += !stream_of(stream)->capturing;
