@@ -25,12 +25,15 @@ class Skip(Exception):
     pass
 
 
-def run_tests(tests):
-    """The functions test_… of a dictionary; returns whether one has failed. Names on the command line choose."""
+def run_tests(tests, prepare=None):
+    """The functions test_… of a dictionary; returns whether one has failed. Names on the command line choose. What they
+    share is prepared in the empty WORK."""
     tests = [f for name, f in tests.items() if name.startswith("test_") and inspect.isfunction(f)
              and (len(sys.argv) == 5 or name[5:] in sys.argv[5:])]
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
+    if prepare:
+        prepare()
     print(f"1..{len(tests)}", flush=True)
     failed = False
     for i, test in enumerate(tests, 1):
@@ -120,6 +123,7 @@ class Server:
         self.port = int(re.search(r":(\d+)/", line)[1]) if line else None
         self.tls = line.startswith("Listening at https")
         self.url = line.split()[-1] if line else None
+        self.killed = False
 
     def ready(self):
         while wire.http(self.port, "/readyz", tls=self.tls)[0] != 200:
@@ -155,6 +159,12 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")")[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def kill(self):
+        """As a machine dies."""
+        self.process.kill()
+        self.process.wait()
+        self.killed = True
+
     def end(self, signals=(signal.SIGINT,)):
         for s in signals:
             self.process.send_signal(s)
@@ -174,4 +184,4 @@ def serving(*options, **environment):
         server.end()
         raise
     code = server.end()
-    assert code == 0, f"exit code {code}"
+    assert code == (-signal.SIGKILL if server.killed else 0), f"exit code {code}"

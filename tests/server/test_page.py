@@ -1,4 +1,4 @@
-"""test_page.py SERVER SOURCE WORK: the web page in a headless Chromium with a WAV for a microphone. Prints TAP.
+"""test_page.py SERVER CLIENT SOURCE WORK: the web page in a headless Chromium with a WAV for a microphone. Prints TAP.
 
 Needs Debian's chromium, chromium-driver and python3-selenium, and is skipped without them. Screenshots of what
 was seen are left in WORK."""
@@ -8,12 +8,11 @@ import math
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
 import wave
-from pathlib import Path
+
+from harness import SOURCE, TINY, WORK, run_tests, serving, skip_all
 
 try:
     from selenium import webdriver
@@ -22,29 +21,14 @@ try:
 except ImportError:
     webdriver = None
 
-SERVER, SOURCE, WORK = (Path(a).resolve() for a in sys.argv[1:4])
 DEADLINE = 40
 WEBRTC = "&transport=webrtc"
 LOOPBACK = ("--ice-address", "127.0.0.1")  # and the browser likewise: no other network is needed
 MICROPHONE = ("--allow-loopback-in-peer-connection", "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={WORK}/microphone.wav")
 
 
-class Server:
-    def __init__(self, *options, port=0):
-        self.log = open(WORK / "server.log", "ab")
-        command = [SERVER, "--port", str(port), "--static", SOURCE / "examples/server/web", *options]
-        self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=self.log, text=True)
-        self.port = int(re.search(r":(\d+)/", self.process.stdout.readline())[1])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_error):
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-        self.log.close()
+def page_server(*options):
+    return serving("--static", SOURCE / "examples/server/web", *options)
 
 
 class Page:
@@ -110,7 +94,7 @@ def downloaded(page, kind):
 
 def converse(query, label):
     """Heard and seen in the page: words, sound and lag; and in the files it keeps."""
-    with Server(*LOOPBACK) as server, Page(server.port, query) as page:
+    with page_server(*LOOPBACK) as server, Page(server.port, query) as page:
         page.driver.find_element(By.CSS_SELECTOR, "#health summary").click()
         page.talk()
         page.wait("captions", r"Hello!\s*Nice to meet you\.")
@@ -147,7 +131,7 @@ def test_webrtc():
 
 def test_phone_and_keyboard():
     """A narrow screen has everything inside of it; the button answers to the keyboard."""
-    with Server() as server, Page(server.port, size=(500, 900), options=(*MICROPHONE, "--blink-settings=preferredColorScheme=0")) as page:
+    with page_server() as server, Page(server.port, size=(500, 900), options=(*MICROPHONE, "--blink-settings=preferredColorScheme=0")) as page:
         wide = page.driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{wide} pixels too wide"
         page.driver.execute_script("document.getElementById('talk').focus()")
@@ -159,7 +143,7 @@ def test_phone_and_keyboard():
 
 
 def test_no_permission():
-    with Server() as server, Page(server.port, options=("--deny-permission-prompts",)) as page:
+    with page_server() as server, Page(server.port, options=("--deny-permission-prompts",)) as page:
         page.talk()
         page.wait("status", "does not let this page use the microphone")
         assert page.text("talk") == "Talk"
@@ -168,7 +152,7 @@ def test_no_permission():
 
 def test_no_loudspeaker():
     """The browser's sound never starts, as where there is nothing to play to."""
-    with Server() as server, Page(server.port) as page:
+    with page_server() as server, Page(server.port) as page:
         page.driver.execute_script("""
             AudioContext.prototype.resume = () => new Promise(() => {});
             Object.defineProperty(AudioContext.prototype, "state", { get: () => "suspended" });""")
@@ -180,7 +164,7 @@ def test_no_loudspeaker():
 def test_insecure():
     """Neither https nor localhost, though it is this machine by another name."""
     elsewhere = (*MICROPHONE, "--host-resolver-rules=MAP moshi.test 127.0.0.1")
-    with Server() as server, Page(server.port, host="moshi.test", options=elsewhere) as page:
+    with page_server() as server, Page(server.port, host="moshi.test", options=elsewhere) as page:
         page.wait("status", "only to a secure page")
         page.talk()
         page.wait("status", "only to a secure page")
@@ -188,7 +172,7 @@ def test_insecure():
 
 
 def test_token():
-    with Server("--token", "sesame") as server, Page(server.port) as page:
+    with page_server("--token", "sesame") as server, Page(server.port) as page:
         page.talk()
         page.wait("status", "wants an access token")
         page.driver.get(f"http://127.0.0.1:{server.port}/?processing=off&token=sesame")
@@ -197,7 +181,7 @@ def test_token():
 
 
 def test_queue_and_full():
-    with Server("--sessions", "1", "--queue", "1") as server, Page(server.port) as first, Page(server.port) as second:
+    with page_server("--sessions", "1", "--queue", "1") as server, Page(server.port) as first, Page(server.port) as second:
         first.talk()
         first.wait("status", "listens")
         second.talk()
@@ -213,40 +197,39 @@ def test_queue_and_full():
 
 def test_webrtc_lost():
     """Who waits is told so, and has his turn; a server that dies is called again."""
-    with Server("--sessions", "1", *LOOPBACK) as server, Page(server.port, WEBRTC) as first, Page(server.port, WEBRTC) as second:
+    with page_server("--sessions", "1", *LOOPBACK) as server, Page(server.port, WEBRTC) as first, Page(server.port, WEBRTC) as second:
         first.talk()
         first.wait("status", "listens")
         second.talk()
         second.wait("status", "number 1 of 1 in the queue")
         first.talk()
         second.wait("status", "listens")
-        server.process.kill()
+        server.kill()
         second.wait("status", "Calling again")
         second.picture("webrtc-lost")
 
 
 def test_webrtc_token():
-    with Server("--token", "sesame", *LOOPBACK) as server, Page(server.port, WEBRTC) as page:
+    with page_server("--token", "sesame", *LOOPBACK) as server, Page(server.port, WEBRTC) as page:
         page.talk()
         page.wait("status", "wants an access token")
 
 
 def test_lost_and_found():
     """A dead server is called again; a new one at its place answers."""
-    with Server() as server, Page(server.port) as page:
+    with page_server() as server, Page(server.port) as page:
         page.talk()
         page.wait("status", "listens")
-        server.process.kill()
+        server.kill()
         page.wait("status", "Calling again")
         page.picture("lost")
-        server.process.wait()
-        with Server(port=server.port):
+        with page_server("--port", str(server.port)):
             page.wait("status", "listens")
 
 
 def make_microphone():
     """The question, and silence for the answer; the browser plays it again and again."""
-    with wave.open(str(SOURCE / "examples/tiny-model/user_hello.wav")) as f:
+    with wave.open(str(TINY / "user_hello.wav")) as f:
         samples = array.array("h", f.readframes(f.getnframes()))
     doubled = array.array("h", [0] * 24000)
     for a, b in zip(samples, samples[1:]):
@@ -259,25 +242,9 @@ def make_microphone():
 
 def main():
     if not (webdriver and shutil.which("chromium") and shutil.which("chromedriver")):
-        print("1..0 # SKIP chromium, chromium-driver or python3-selenium is missing")
-        return 0
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
+        return skip_all("chromium, chromium-driver or python3-selenium is missing")
     os.environ["HOME"] = str(WORK)
-    make_microphone()
-    tests = [test_opus, test_uncompressed, test_webrtc, test_phone_and_keyboard, test_no_permission, test_no_loudspeaker,
-             test_insecure, test_token, test_queue_and_full, test_webrtc_lost, test_webrtc_token, test_lost_and_found]
-    print(f"1..{len(tests)}")
-    failed = False
-    for i, test in enumerate(tests, 1):
-        name = test.__name__.removeprefix("test_")
-        try:
-            test()
-            print(f"ok {i} {name}", flush=True)
-        except Exception as error:
-            failed = True
-            print(f"not ok {i} {name}\n# " + f"{type(error).__name__}: {error}".replace("\n", "\n# "), flush=True)
-    return failed
+    return run_tests(globals(), prepare=make_microphone)
 
 
 if __name__ == "__main__":
