@@ -23,16 +23,23 @@
  * weights are as moshi_cuda_rows() has them (layout.cuh) or, packed, panels of
  * moshi_pack_panels(). norm, not of packed weights: the rows of x go through an RMS
  * norm with this weight and eps first; the same bits as of moshi_cuda_norm, then the
- * product. normed: where that norm's rows go, dense; or NULL. */
+ * product. normed: where that norm's rows go, dense; or NULL. scratch: of
+ * moshi_cuda_linear_scratch() bytes, for tensor cores; or NULL: for any batch, the order
+ * of sums that few rows have. */
 typedef struct {
   MoshiRows w;
   MoshiView x, y, residual;
   const float *bias, *scale, *norm;
-  float *normed, eps;
+  float *normed, *scratch, eps;
   int packed, batch, steps, n_out, act, gated, unused;
 } MoshiCudaLinear;
 
 void moshi_cuda_linear(const MoshiCudaLinear *a, cudaStream_t stream);
+/* What a product's scratch takes; 0: it has no use for any. */
+size_t moshi_cuda_linear_scratch(const MoshiCudaLinear *a);
+/* Of rows, with scratch. */
+void moshi_cuda_tensor(const MoshiCudaLinear *a, cudaStream_t stream);
+size_t moshi_cuda_tensor_scratch(const MoshiCudaLinear *a);
 /* Of packed weights. */
 void moshi_cuda_panels(const MoshiCudaLinear *a, cudaStream_t stream);
 

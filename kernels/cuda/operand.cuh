@@ -139,6 +139,50 @@ moshi_dot(uint32_t a, uint32_t b, int c)
 #endif
 }
 
+/* The scale of 64 columns of x, of which each of 16 lanes has four. What is not finite
+ * makes it NaN; numbers so small that the scale would lose bits become zeros. */
+__device__ __forceinline__ float
+moshi_x_scale(const float (&v)[4])
+{
+  float most = 0;
+  bool finite = true;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    most = fmaxf(most, fabsf(v[i]));
+    finite = finite && fabsf(v[i]) < INFINITY;
+  }
+  most = finite ? most : INFINITY;
+  for (int d = 8; d > 0; d /= 2)
+    most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, d));
+  if (!(most < INFINITY))
+    return NAN;
+  return most >= 32639 * FLT_MIN ? most / 32639 : 0;
+}
+
+/* v/scale, of at most 2^15, to the nearest: in the lowest bits of 1.5·2^23 plus it, as a
+ * conversion takes eight times the cycles of a sum. A scale of 0 or NaN gives 0. */
+__device__ __forceinline__ void
+moshi_x_integers(const float (&v)[4], float scale, int (&q)[4])
+{
+  const float rescale = scale > 0 ? 1 / scale : 0;
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    q[i] = (int)(moshi_float_bits(fmaf(rescale > 0 ? v[i] : 0, rescale, 12582912.0f)) -
+                 0x4b400000u);
+}
+
+/* Their planes, a byte each: q = 256·high + low. */
+__device__ __forceinline__ void
+moshi_x_planes(const int (&q)[4], uint32_t *high, uint32_t *low)
+{
+  *high = *low = 0;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    *high |= (uint32_t)((q[i] + 128) >> 8 & 255) << 8 * i;
+    *low |= (uint32_t)(q[i] & 255) << 8 * i;
+  }
+}
+
 /* x as integers of 16 bits times a scale for each 64 columns (kernels.h): two planes of
  * bytes, x = scale·(256·high + low), so that four products are one instruction. A
  * float for each weight would cost more cycles than its memory does. Integer sums are
@@ -162,14 +206,10 @@ template <int TYPE> struct MoshiIntegerOperand {
       const int c = c0 + threadIdx.x / LANES * CHUNK + 4 * lane;
       float v[4];
       x.four(c, v);
-      const float scale = scale_of(v);
-      const float rescale = scale > 0 ? 1 / scale : 0;
-      int q[4], sum = 0;
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        q[i] = round_to_integer(v[i], rescale);
-        sum += q[i];
-      }
+      const float scale = moshi_x_scale(v);
+      int q[4];
+      moshi_x_integers(v, scale, q);
+      int sum = q[0] + q[1] + q[2] + q[3];
       sum += __shfl_xor_sync(0xffffffffu, sum, 1);
       sum += __shfl_xor_sync(0xffffffffu, sum, 2);
       const int p = Piece::piece(c) - first;
@@ -219,44 +259,12 @@ template <int TYPE> struct MoshiIntegerOperand {
   }
 
 private:
-  /* That of 64 columns, of which each of 16 lanes has four. What is not finite makes
-   * it NaN; numbers so small that the scale would lose bits become zeros. */
-  __device__ static __forceinline__ float scale_of(const float (&v)[4])
-  {
-    float most = 0;
-    bool finite = true;
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      most = fmaxf(most, fabsf(v[i]));
-      finite = finite && fabsf(v[i]) < INFINITY;
-    }
-    most = finite ? most : INFINITY;
-    for (int d = 8; d > 0; d /= 2)
-      most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, d));
-    if (!(most < INFINITY))
-      return NAN;
-    return most >= 32639 * FLT_MIN ? most / 32639 : 0;
-  }
-
-  /* v·rescale, of at most 2^15, to the nearest: in the lowest bits of 1.5·2^23 plus it,
-   * as a conversion takes eight times the cycles of a sum. A scale of 0 or NaN gives 0. */
-  __device__ static __forceinline__ int round_to_integer(float v, float rescale)
-  {
-    return (int)(moshi_float_bits(fmaf(rescale > 0 ? v : 0, rescale, 12582912.0f)) -
-                 0x4b400000u);
-  }
-
   /* Columns c … c+3, which are one four, or of MLX4 two of each half. */
   __device__ static __forceinline__ void put(
       uint4 *units, int pitch, int c, const int (&q)[4])
   {
-    uint32_t high = 0, low = 0;
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int top = (q[i] + 128) >> 8;
-      high |= (uint32_t)(top & 255) << 8 * i;
-      low |= (uint32_t)(q[i] & 255) << 8 * i;
-    }
+    uint32_t high, low;
+    moshi_x_planes(q, &high, &low);
     if (TYPE == MOSHI_TYPE_MLX4) {
 #pragma unroll
       for (int i = 0; i < 4; i++) {

@@ -70,15 +70,13 @@ apart(const float *a, size_t a_size, const float *b, size_t b_size)
   return a + a_size <= b || b + b_size <= a;
 }
 
-/* The norm that made x just before, if the product can do it on the way: of few rows,
- * as each of its blocks does it anew. */
+/* The norm that made x just before, if the product can do it on the way. */
 bool
 take_norm(MoshiCuda *d, const MoshiLinearOp *op, MoshiCudaNorm *norm)
 {
-  enum { FEW = 8 };
   const void *last = moshi_cuda_last(d, MOSHI_CUDA_NORM);
   const size_t cols = op->w->m.cols, items = (size_t)op->batch * op->steps;
-  if (!last || op->w->packed || items > FEW)
+  if (!last || op->w->packed)
     return false;
   memcpy(norm, last, sizeof *norm);
   const size_t out =
@@ -109,6 +107,7 @@ linear(MoshiDevice *base, const MoshiLinearOp *op)
     a->normed = norm.y;
     a->eps = norm.eps;
   }
+  a->scratch = moshi_cuda_scratch(o.d, moshi_cuda_linear_scratch(a));
 }
 
 void

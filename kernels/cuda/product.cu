@@ -243,6 +243,13 @@ launch_rows(const MoshiCudaLinear &a, cudaStream_t stream)
 
 } // namespace
 
+size_t
+moshi_cuda_linear_scratch(const MoshiCudaLinear *a)
+{
+  enum { FEW = 8 }; /* one tile of rows_kernel, and half of one of tensor.cu */
+  return a->packed || a->batch * a->steps <= FEW ? 0 : moshi_cuda_tensor_scratch(a);
+}
+
 void
 moshi_cuda_linear(const MoshiCudaLinear *a, cudaStream_t stream)
 {
@@ -259,6 +266,8 @@ moshi_cuda_linear(const MoshiCudaLinear *a, cudaStream_t stream)
   };
   if (a->packed)
     moshi_cuda_panels(a, stream);
+  else if (a->scratch)
+    moshi_cuda_tensor(a, stream);
   else
     launch[a->w.type](*a, stream);
 }

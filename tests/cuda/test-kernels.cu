@@ -30,6 +30,9 @@ upload(Memory &m, const MoshiRows *w)
   return moshi_cuda_rows(w, memory);
 }
 
+/* Whether products of any batch are those of tensor cores. */
+static bool tensor;
+
 static void
 matvec(float *y, size_t y_step, const MoshiRows *w, const float *x, size_t x_step,
     int r0, int r1, int batch)
@@ -44,6 +47,8 @@ matvec(float *y, size_t y_step, const MoshiRows *w, const float *x, size_t x_ste
   a.batch = batch;
   a.steps = 1;
   a.n_out = r1 - r0;
+  if (tensor)
+    a.scratch = static_cast<float *>(m.bytes(moshi_cuda_tensor_scratch(&a)));
   moshi_cuda_linear(&a, nullptr);
   m.finish();
 }
@@ -230,5 +235,12 @@ main(int argc, char **argv)
   }
   for (int i = 0; i < MOSHI_N_ACTS; i++)
     k.act[i] = acts[i];
-  return moshi_check_tier(&k, argc - 1, argv + 1);
+  int failed = moshi_check_tier(&k, argc - 1, argv + 1);
+  k = moshi_kernels_reference;
+  k.name = "cuda-tensor";
+  for (int i = 0; i < MOSHI_N_TYPES; i++)
+    k.matvec[i] = matvec;
+  tensor = true;
+  failed |= moshi_check_tier(&k, argc - 1, argv + 1);
+  return failed;
 }

@@ -3,6 +3,7 @@
  * bit: tokens drawn, rings of keys and values, rows of tables. */
 #include <glib.h>
 
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 
@@ -223,14 +224,15 @@ random_matrix(Matrix *w, Memory &m, MoshiType type, int rows, int cols)
 }
 
 /* Every option, of some rows of a matrix; the norm before it is the norm's own bits,
- * and an item alone is the same as in a batch. */
+ * and an item alone is the same as in a batch. tensor: on tensor cores. */
 static void
-check_linear(MoshiType type, bool gated)
+check_linear(MoshiType type, bool gated, bool tensor, int batch, int steps)
 {
-  const int cols = 256 * (1 + below(9)), n = 1 + below(40),
-            first = gated ? 0 : below(5);
+  const int cols =
+      type == MOSHI_TYPE_F32 ? 1 + below(1500) : 256 * (1 + below(tensor ? 6 : 9));
+  const int n = 1 + below(tensor ? 150 : 40), first = gated ? 0 : below(5);
   const int rows = gated ? 2 * n : first + n + below(3);
-  const int batch = 1 + below(11), steps = 1 + below(2), items = batch * steps;
+  const int items = batch * steps;
   const size_t x_size = (size_t)items * cols, y_size = (size_t)items * n;
   const bool normed = below(2);
   const std::vector<float> x = floats(x_size), bias = floats(n), scale = floats(n);
@@ -261,6 +263,8 @@ check_linear(MoshiType type, bool gated)
     a.bias = m.in(bias.data(), n);
     a.scale = m.in(scale.data(), n);
   }
+  if (tensor)
+    a.scratch = (float *)m.bytes(moshi_cuda_tensor_scratch(&a));
   moshi_cuda_linear(&a, nullptr);
 
   const int item = below(items);
@@ -309,7 +313,53 @@ test_linear(void)
   for (int round = 0; round < 3; round++)
     for (MoshiType type : types)
       for (int gated = 0; gated < 2; gated++)
-        check_linear(type, gated);
+        check_linear(type, gated, false, 1 + below(11), 1 + below(2));
+  static const struct {
+    int batch, steps;
+  } many[] = {{9, 1}, {8, 2}, {17, 1}, {64, 1}, {35, 2}};
+  for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+    for (MoshiType type : types)
+      check_linear(type, (i + type) % 2, true, many[i].batch, many[i].steps);
+}
+
+/* A stream's numbers are the same in every batch of more than eight, whoever else is in
+ * it; and of eight or fewer nothing is for tensor cores. */
+static void
+test_buckets(void)
+{
+  static const int batches[] = {9, 16, 17, 33, 64, 65, 128};
+  enum { COLS = 768, N = 21 };
+  Memory m;
+  Matrix w;
+  std::vector<float> first(N);
+
+  random_matrix(&w, m, MOSHI_TYPE_Q8_0, N, COLS);
+  const std::vector<float> stream = floats(COLS);
+  MoshiCudaLinear a = {};
+  a.w = w.device;
+  a.n_out = N;
+  a.steps = 1;
+  for (a.batch = 1; a.batch <= 8; a.batch++)
+    g_assert_cmpuint(moshi_cuda_linear_scratch(&a), ==, 0);
+  for (int batch : batches) {
+    Memory own;
+    std::vector<float> x = floats((size_t)batch * COLS), y((size_t)batch * N);
+    const int slot = below(batch);
+    x[(size_t)(slot + 1) % batch * COLS] = NAN;
+    std::copy(stream.begin(), stream.end(), x.begin() + (size_t)slot * COLS);
+    a.batch = batch;
+    a.x = {own.in(x.data(), x.size()), COLS, COLS};
+    a.y = {own.back(y.data(), y.size()), N, N};
+    g_assert_cmpuint(moshi_cuda_linear_scratch(&a), >, 0);
+    a.scratch = (float *)own.bytes(moshi_cuda_linear_scratch(&a));
+    moshi_cuda_linear(&a, nullptr);
+    own.finish();
+    const std::vector<float> got(
+        y.begin() + (size_t)slot * N, y.begin() + (size_t)(slot + 1) * N);
+    if (batch == batches[0])
+      first = got;
+    assert_same(got, first);
+  }
 }
 
 static void
@@ -597,6 +647,7 @@ main(int argc, char **argv)
   g_test_add_func("/cuda/attend", test_attend);
   g_test_add_func("/cuda/cross", test_cross);
   g_test_add_func("/cuda/linear", test_linear);
+  g_test_add_func("/cuda/buckets", test_buckets);
   g_test_add_func("/cuda/panels", test_panels);
   g_test_add_func("/cuda/sample", test_sample);
   g_test_add_func("/cuda/embed", test_embed);

@@ -129,6 +129,10 @@ emulation_atomic(T *p, F f)
   *p = f(old);
   return old;
 }
+inline void
+__threadfence()
+{
+}
 template <class T>
 T
 atomicAdd(T *p, T v)
