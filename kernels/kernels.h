@@ -125,7 +125,8 @@ typedef struct {
   /* y[i·y_step + r − r0] = Σ_c W[r][c]·x[i·x_step + c] for rows r in [r0,r1), for
    * every batch item i. With integer weights (I8 and later) a tier may round x to
    * 16 bits: to multiples of 1/32767 of the largest magnitude of each 256 columns
-   * (1/32639 where they go as two planes of 8 bits). */
+   * (1/32639 where they go as two planes of 8 bits). A sum that is infinite may come
+   * out as NaN. */
   void (*matvec[MOSHI_N_TYPES])(float *y, size_t y_step, const MoshiRows *w,
       const float *x, size_t x_step, int r0, int r1, int batch);
 

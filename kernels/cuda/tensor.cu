@@ -51,6 +51,9 @@ __launch_bounds__(THREADS) lay_kernel(MoshiCudaLinear a, Plan plan)
   using Tensor = MoshiTensor<TYPE>;
   const int item = blockIdx.x, end = plan.stages * Tensor::STAGE, cols = a.w.cols;
   const bool there = item < plan.items;
+
+  moshi_grid_release();
+  moshi_grid_wait();
   const float *x = moshi_row(a.x, a.steps, there ? item : 0, 0);
   const float *norm = there ? a.norm : nullptr;
   const float inverse = norm ? moshi_inverse_rms<WARPS>(x, cols, a.eps) : 0;
@@ -115,15 +118,14 @@ template <int TYPE, int ITEMS> struct Block {
           row_of(a, (row_warp * MT + lane % 4 / 2) * 16 + lane / 4 + r * 8);
   }
 
-  /* Queues the copies of a stage's weights and x. */
-  __device__ static __forceinline__ void copy(
-      const MoshiCudaLinear &a, const Plan &plan, int stage, uint8_t *to)
+  /* Queue the copies of a stage's weights, and of its x. */
+  __device__ static __forceinline__ void copy_weights(
+      const MoshiCudaLinear &a, int stage, uint8_t *to)
   {
     constexpr int UNITS = 2 * Tensor::W / 16;
     const int pieces = moshi_pieces(a.w.cols, Piece::N);
-    const size_t stride = moshi_row_stride(a.w.type, a.w.cols);
+    const size_t stride = moshi_row_stride(TYPE, a.w.cols);
     const uint8_t *data = static_cast<const uint8_t *>(a.w.data);
-    const uint8_t *x = plan.x + ((size_t)blockIdx.x * plan.stages + stage) * X_BYTES;
 
 #pragma unroll
     for (int i = threadIdx.x; i < ROWS * UNITS; i += THREADS) {
@@ -132,13 +134,19 @@ template <int TYPE, int ITEMS> struct Block {
           data + row_of(a, row) * stride + (p < pieces ? Piece::offset(p) : 0),
           p < pieces);
     }
+  }
+
+  __device__ static __forceinline__ void copy_x(
+      const Plan &plan, int stage, uint8_t *to)
+  {
+    const uint8_t *x = plan.x + ((size_t)blockIdx.x * plan.stages + stage) * X_BYTES;
     for (int i = threadIdx.x; i < X_BYTES / 16; i += THREADS)
       moshi_copy_async(to + W_BYTES + i * 16, x + i * 16, true);
   }
 
   __device__ __forceinline__ void load_factors(const MoshiCudaLinear &a, int stage)
   {
-    const size_t stride = moshi_row_stride(a.w.type, a.w.cols);
+    const size_t stride = moshi_row_stride(TYPE, a.w.cols);
     if (Piece::SCALED)
 #pragma unroll
       for (int r = 0; r < 2; r++)
@@ -356,18 +364,25 @@ __launch_bounds__(THREADS, 2) product_kernel(MoshiCudaLinear a, Plan plan)
   const int first = blockIdx.z * plan.part, end = min(first + plan.part, plan.stages);
   B block(a);
 
+  /* The first weights are on their way while x is laid out. */
   block.load_factors(a, first);
-  for (int s = first; s < first + B::AHEAD - 1; s++) {
-    if (s < end)
-      B::copy(a, plan, s, shared + (s - first) * B::BYTES);
+  for (int i = 0; i < B::AHEAD - 1 && first + i < end; i++)
+    B::copy_weights(a, first + i, shared + i * B::BYTES);
+  moshi_grid_release();
+  moshi_grid_wait();
+  for (int i = 0; i < B::AHEAD - 1; i++) {
+    if (first + i < end)
+      B::copy_x(plan, first + i, shared + i * B::BYTES);
     moshi_copies_commit();
   }
   for (int s = first, at = 0; s < end; s++, at = at + 1 < B::AHEAD ? at + 1 : 0) {
     moshi_copies_wait<B::AHEAD - 2>();
     __syncthreads(); /* all have this stage, and are done with the last one */
-    if (s + B::AHEAD - 1 < end)
-      B::copy(
-          a, plan, s + B::AHEAD - 1, shared + (at ? at - 1 : B::AHEAD - 1) * B::BYTES);
+    if (const int later = s + B::AHEAD - 1; later < end) {
+      uint8_t *to = shared + (at ? at - 1 : B::AHEAD - 1) * B::BYTES;
+      B::copy_weights(a, later, to);
+      B::copy_x(plan, later, to);
+    }
     moshi_copies_commit();
     block.turn_factors();
     block.load_factors(a, s + 1);
