@@ -83,6 +83,7 @@ export LD_LIBRARY_PATH="$kit/lib" MOSHI_CUDA_MODULE="$kit/lib/libmoshi-cuda.so" 
 passed=0 failed=0
 start=$(date +%s)
 : >"$out/figures.json"
+: >"$out/figures-unchained.json"
 
 # What is left of ten minutes, for a part that may take $1 seconds.
 seconds() {
@@ -102,16 +103,24 @@ check() {
   fi
 }
 
-# figure SECONDS COMMAND…: its objects go to figures.json
+# figure SECONDS COMMAND…: its objects go to $figures
+figures=$out/figures.json
 figure() {
   limit=$(seconds "$1") && shift
   name=figure-$(basename "$1")
-  if timeout "$limit" "$@" >>"$out/figures.json" 2>"$out/$name.log"; then
+  if timeout "$limit" "$@" >>"$figures" 2>"$out/$name.log"; then
     passed=$((passed + 1)) && echo "ok $*"
   else
     echo "FAILED ($?) $*: $(tail -n 1 "$out/$name.log")"
     failed=$((failed + 1))
   fi
+}
+
+# unchained COMMAND…: without early starts, to see what they are worth
+unchained() {
+  MOSHI_CUDA_PDL=0 && export MOSHI_CUDA_PDL && figures=$out/figures-unchained.json
+  "$@"
+  unset MOSHI_CUDA_PDL && figures=$out/figures.json
 }
 
 { nvidia-smi || echo "no nvidia-smi"; } >"$out/card.txt" 2>&1
@@ -130,6 +139,7 @@ if [ "$emulated" ]; then
 else
   check mimi 60 "$kit/bin/test-mimi"
   MOSHI_CUDA_GRAPHS=0 && export MOSHI_CUDA_GRAPHS
+  unchained check lm-unchained 60 "$kit/bin/test-lm" -p /lm/golden
   check lm-without-graphs 60 "$kit/bin/test-lm" -p /lm/golden
   MOSHI_TEST_STEPS=4
   for tool in memcheck racecheck initcheck synccheck; do
@@ -146,6 +156,7 @@ bench="$kit/bin/moshi-bench"
 if [ "$emulated" ]; then
   figure 60 "$bench" kernels --device cuda --shrink 512 --json
   figure 60 "$bench" lm --device cuda --model "$kit/vectors/lm-mini" --frames 2 --json
+  unchained figure 60 "$bench" lm --device cuda --model "$kit/vectors/lm-mini" --frames 2 --json
   figure 60 "$bench" mimi --device cuda --model "$kit/vectors/mimi-mini" --frames 2 --json
 else
   figure 60 "$bench" kernels --device cuda --json
@@ -157,6 +168,8 @@ else
       figure 60 "$bench" lm --device cuda --shape moshi-7b --quantization $quantization \
         --batch $batch --kv-type int8 --filled 2900 --json
     done
+    unchained figure 30 "$bench" lm --device cuda --shape moshi-7b \
+      --quantization $quantization --kv-type int8 --filled 2900 --json
   done
   for shape in hibiki-2b stt-1b; do
     for quantization in bf16 q8 q4; do
@@ -169,6 +182,6 @@ else
       "$bench" lm --device cuda --shape stt-1b --frames 4
   fi
 fi
-echo "figures: $out/figures.json, logs beside it"
+echo "figures: $out/figures.json (-unchained: with MOSHI_CUDA_PDL=0), logs beside it"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
