@@ -64,6 +64,12 @@ aligned(size_t bytes)
   return (bytes + MOSHI_ALIGNMENT - 1) & ~(MOSHI_ALIGNMENT - 1);
 }
 
+__device__ __forceinline__ int64_t
+position_of(const MoshiCudaAttend &a, int item)
+{
+  return __ldcg(reinterpret_cast<const long long *>(a.positions) + item);
+}
+
 /* The ring of one slot's keys or values of one head (device.h). */
 __device__ __forceinline__ char *
 ring(const MoshiCudaAttend &a, int item, int head, bool values, float **scales)
@@ -71,7 +77,7 @@ ring(const MoshiCudaAttend &a, int item, int head, bool values, float **scales)
   const size_t rows = aligned(a.context * a.head_dim * kv_size(a.kv));
   const size_t bytes =
       rows + (a.kv == MOSHI_KV_I8 ? aligned(a.context * sizeof(float)) : 0);
-  char *p = a.cache + a.slots[item] * a.slot_stride +
+  char *p = a.cache + __ldcg(a.slots + item) * a.slot_stride +
             (size_t)((values ? a.n_kv_heads : 0) + head) * bytes;
   *scales = reinterpret_cast<float *>(p + rows);
   return p;
@@ -309,9 +315,9 @@ shared_bytes(int d, int split)
 __device__ __forceinline__ int
 keys_of(const MoshiCudaAttend &a, int item, int step, int64_t *first)
 {
-  const int64_t last = a.positions[item] + a.steps - 1;
+  const int64_t position = position_of(a, item), last = position + a.steps - 1;
   *first = last + 1 > a.context ? last + 1 - a.context : 0;
-  return (int)(a.positions[item] + step - *first + 1);
+  return (int)(position + step - *first + 1);
 }
 
 /* Floats of a split in scratch: [row of the call][head][split] */
@@ -404,13 +410,13 @@ __launch_bounds__(THREADS) cross_kernel(MoshiCudaCross a)
   MOSHI_DYNAMIC_SHARED(float, shared);
   const int item = blockIdx.x, head = blockIdx.y, d = a.head_dim;
   const size_t at = (size_t)item * a.n_heads + head, size = (size_t)a.length * d;
+  moshi_grid_release();
+  moshi_grid_wait();
   const float *keys = a.kv + a.slots[item] * a.slot_stride + head * size;
   const Query query = {a.q + at * d, nullptr, reinterpret_cast<const char *>(keys),
       reinterpret_cast<const char *>(keys + a.n_heads * size), nullptr, nullptr, d,
       a.length, 0, a.length, 0};
 
-  moshi_grid_release();
-  moshi_grid_wait();
   attend_split<MOSHI_KV_F32, WHOLE>(
       query, shared, 0, a.length, a.length, true, a.out + at * d);
 }

@@ -17,7 +17,9 @@
  *
  * - Every thread calls moshi_grid_wait() once, whatever it does later: before any early
  *   return. Until then it writes nothing, and reads only what no kernel of a frame
- *   writes: weights, and the frame's block of arguments (slots, positions, draws).
+ *   writes: weights, and with __ldcg() the frame's block of arguments (slots and
+ *   positions), which is copied before the chain begins; L1 may have that of a frame
+ *   before.
  * - moshi_grid_release() lets the next kernel start when all blocks have called it. It is
  *   the start alone that is released, so it comes first of all.
  *

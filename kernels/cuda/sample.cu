@@ -116,9 +116,9 @@ __global__ void
 __launch_bounds__(THREADS) sample_kernel(MoshiCudaSample a)
 {
   const float *row = a.logits + (size_t)blockIdx.x * a.size;
-  const MoshiDraw how = a.draws[blockIdx.x];
   moshi_grid_release();
   moshi_grid_wait();
+  const MoshiDraw how = a.draws[blockIdx.x];
   int token = largest_of(row, a.size);
 
   if (how.temperature > 0 && fabsf(row[token]) < INFINITY)

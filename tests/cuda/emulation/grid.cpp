@@ -47,6 +47,7 @@ struct Thread {
 struct BlockRun {
   Block block;
   const Launch *launch;
+  size_t number;               /* of the launch's blocks */
   std::vector<Thread> threads; /* `size` of them, and more stacks for later */
   std::vector<Warp> warps;
   unsigned size, alive, waiting;
@@ -54,7 +55,7 @@ struct BlockRun {
   std::map<const void *, void *> shared; /* arrays by their declaration */
   void *dynamic = nullptr;
 
-  void begin(const Launch &l, size_t number, uint32_t seed);
+  void begin(const Launch &l, size_t which, uint32_t seed);
   void run(uint32_t seed);
   void finish(uint32_t seed);
   void end();
@@ -300,12 +301,13 @@ shuffle(unsigned ranks[32], uint32_t seed)
 }
 
 void
-BlockRun::begin(const Launch &l, size_t number, uint32_t seed)
+BlockRun::begin(const Launch &l, size_t which, uint32_t seed)
 {
   const unsigned n = l.block.x * l.block.y * l.block.z;
   unsigned ranks[32];
   shuffle(ranks, seed);
   launch = &l;
+  number = which;
   block = {dim3(number % l.grid.x, number / l.grid.x % l.grid.y,
                number / l.grid.x / l.grid.y),
       l.block, l.grid};
@@ -404,10 +406,24 @@ Grid::Grid(const Launch &launch, uint32_t seed) : launch(launch), seed(seed)
 
 Grid::~Grid()
 {
-  for (auto &begun : early) {
-    begun.second->end();
-    idle.push_back(std::move(begun.second));
-  }
+  if (!early)
+    return;
+  early->end();
+  idle.push_back(std::move(early));
+}
+
+/* Every time another one. */
+void
+Grid::begin()
+{
+  static uint32_t turn;
+  if (early)
+    return;
+  early = take_idle();
+  early->early = true;
+  early->begin(launch, turn++ % blocks(), seed);
+  early->run(seed);
+  self = nullptr;
 }
 
 size_t
@@ -417,29 +433,16 @@ Grid::blocks() const
 }
 
 void
-Grid::begin()
-{
-  for (const size_t number : {size_t(0), blocks() - 1}) {
-    if (early.count(number))
-      continue;
-    BlockRun *run = (early[number] = take_idle()).get();
-    run->early = true;
-    run->begin(launch, number, seed);
-    run->run(seed);
-    self = nullptr;
-  }
-}
-
-void
 Grid::run()
 {
   std::unique_ptr<BlockRun> other = take_idle();
   for (size_t number = 0; number < blocks(); number++) {
-    const auto begun = early.find(number);
-    BlockRun *run = begun == early.end() ? other.get() : begun->second.get();
-    if (run == other.get())
-      run->begin(launch, number, seed);
-    run->finish(seed);
+    if (early && early->number == number) {
+      early->finish(seed);
+      continue;
+    }
+    other->begin(launch, number, seed);
+    other->finish(seed);
   }
   idle.push_back(std::move(other));
 }

@@ -4,7 +4,6 @@
 
 #include <cuda_runtime.h>
 
-#include <map>
 #include <memory>
 
 namespace emulation {
@@ -24,14 +23,14 @@ public:
   /* Threads run in an order shuffled by the seed; 0: as they are numbered. */
   Grid(const Launch &launch, uint32_t seed);
   ~Grid();
-  /* Some blocks, to where their threads wait for the kernels before. */
+  /* One of the blocks, to where its threads wait for the kernels before. */
   void begin();
   void run();
 
 private:
   const Launch &launch;
   const uint32_t seed;
-  std::map<size_t, std::unique_ptr<BlockRun>> early; /* by their numbers */
+  std::unique_ptr<BlockRun> early; /* that has begun */
 
   size_t blocks() const;
 };

@@ -146,6 +146,12 @@ __ldg(const T *p)
 {
   return *p;
 }
+template <class T>
+T
+__ldcg(const T *p)
+{
+  return *p;
+}
 
 template <class To, class From>
 To
