@@ -180,8 +180,8 @@ four_of(const char *row, int e, int d)
     return *reinterpret_cast<const float4 *>(row + 4 * e);
   if (WHOLE && KV == MOSHI_KV_BF16) {
     const uint2 w = *reinterpret_cast<const uint2 *>(row + 2 * e);
-    return make_float4(moshi_bits_float(w.x << 16), moshi_bits_float(w.x & 0xffff0000u),
-        moshi_bits_float(w.y << 16), moshi_bits_float(w.y & 0xffff0000u));
+    return make_float4(__uint_as_float(w.x << 16), __uint_as_float(w.x & 0xffff0000u),
+        __uint_as_float(w.y << 16), __uint_as_float(w.y & 0xffff0000u));
   }
   if (WHOLE) {
     const char4 w = *reinterpret_cast<const char4 *>(row + e);

@@ -71,30 +71,6 @@ moshi_stream(const void *p)
 }
 
 __device__ __forceinline__ float
-moshi_bits_float(uint32_t bits)
-{
-#if MOSHI_CUDA_DEVICE_CODE
-  return __uint_as_float(bits);
-#else
-  float x;
-  memcpy(&x, &bits, sizeof x);
-  return x;
-#endif
-}
-
-__device__ __forceinline__ uint32_t
-moshi_float_bits(float x)
-{
-#if MOSHI_CUDA_DEVICE_CODE
-  return __float_as_uint(x);
-#else
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  return bits;
-#endif
-}
-
-__device__ __forceinline__ float
 moshi_half_float(uint32_t half)
 {
 #if MOSHI_CUDA_DEVICE_CODE
@@ -109,14 +85,14 @@ moshi_half_float(uint32_t half)
 __device__ __forceinline__ float
 moshi_brain_float(uint32_t half)
 {
-  return moshi_bits_float(half << 16);
+  return __uint_as_float(half << 16);
 }
 
 /* As moshi_f32_to_bf16. */
 __device__ __forceinline__ uint16_t
 moshi_round_brain(float x)
 {
-  const uint32_t bits = moshi_float_bits(x);
+  const uint32_t bits = __float_as_uint(x);
   if ((bits & 0x7fffffff) > 0x7f800000) /* NaN: keep it one */
     return (uint16_t)(bits >> 16 | 0x40);
   return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
@@ -154,7 +130,7 @@ moshi_scale_bits(int type, const void *p, size_t i)
 __device__ __forceinline__ float
 moshi_scale_of(int type, uint32_t bits)
 {
-  return type == MOSHI_TYPE_F32   ? moshi_bits_float(bits)
+  return type == MOSHI_TYPE_F32   ? __uint_as_float(bits)
          : type == MOSHI_TYPE_F16 ? moshi_half_float(bits)
                                   : moshi_brain_float(bits);
 }

@@ -80,8 +80,8 @@ template <int TYPE> struct MoshiFloatOperand {
       const int p = i / UNITS, j = i % UNITS;
       float v[4];
       x.four((first + p) * Piece::N + 4 * j, v);
-      units[j * pitch + p] = make_uint4(moshi_float_bits(v[0]), moshi_float_bits(v[1]),
-          moshi_float_bits(v[2]), moshi_float_bits(v[3]));
+      units[j * pitch + p] = make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]),
+          __float_as_uint(v[2]), __float_as_uint(v[3]));
     }
   }
 
@@ -105,7 +105,7 @@ template <int TYPE> struct MoshiFloatOperand {
         for (int r = 0; r < ROWS; r++)
 #pragma unroll
           for (int i = 0; i < 4; i++)
-            sums[r][b] = fmaf(f[r][4 * j + i], moshi_bits_float(x[i]), sums[r][b]);
+            sums[r][b] = fmaf(f[r][4 * j + i], __uint_as_float(x[i]), sums[r][b]);
       }
   }
 
@@ -116,11 +116,11 @@ private:
     moshi_words(piece, words);
 #pragma unroll
     for (int i = 0; i < Piece::N; i++)
-      f[i] = TYPE == MOSHI_TYPE_F32 ? moshi_bits_float(words[i & 3])
+      f[i] = TYPE == MOSHI_TYPE_F32 ? __uint_as_float(words[i & 3])
              : TYPE == MOSHI_TYPE_F16
                  ? moshi_half_float(words[i / 2 & 3] >> i % 2 * 16 & 0xffff)
-             : i % 2 ? moshi_bits_float(words[i / 2 & 3] & 0xffff0000u)
-                     : moshi_bits_float(words[i / 2 & 3] << 16);
+             : i % 2 ? __uint_as_float(words[i / 2 & 3] & 0xffff0000u)
+                     : __uint_as_float(words[i / 2 & 3] << 16);
   }
 };
 
@@ -167,7 +167,7 @@ moshi_x_integers(const float (&v)[4], float scale, int (&q)[4])
   const float rescale = scale > 0 ? 1 / scale : 0;
 #pragma unroll
   for (int i = 0; i < 4; i++)
-    q[i] = (int)(moshi_float_bits(fmaf(rescale > 0 ? v[i] : 0, rescale, 12582912.0f)) -
+    q[i] = (int)(__float_as_uint(fmaf(rescale > 0 ? v[i] : 0, rescale, 12582912.0f)) -
                  0x4b400000u);
 }
 
@@ -230,7 +230,7 @@ template <int TYPE> struct MoshiIntegerOperand {
     for (int b = 0; b < ITEMS; b++) {
       const uint4 *own = units + b * UNITS * pitch;
       const uint4 extra = own[(UNITS - 1) * pitch];
-      const float scale = moshi_bits_float(extra.x);
+      const float scale = __uint_as_float(extra.x);
       const int sum[2] = {(int)extra.y, (int)extra.z};
       uint32_t high[PLANE][4], low[PLANE][4];
 #pragma unroll
@@ -293,7 +293,7 @@ private:
     const int half = TYPE == MOSHI_TYPE_MLX4 ? c % 32 / 16 : Piece::place(c) / 16;
     uint32_t *words = reinterpret_cast<uint32_t *>(unit);
     if (half == 0)
-      words[0] = moshi_float_bits(scale);
+      words[0] = __float_as_uint(scale);
     words[1 + half] = (uint32_t)sum;
   }
 

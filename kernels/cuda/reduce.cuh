@@ -62,7 +62,7 @@ moshi_block_max(float x)
 __device__ __forceinline__ uint32_t
 moshi_order(float x)
 {
-  const uint32_t bits = moshi_float_bits(x + 0.0f);
+  const uint32_t bits = __float_as_uint(x + 0.0f);
   if ((bits & 0x7fffffffu) > 0x7f800000u)
     return 0;
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;

@@ -106,7 +106,7 @@ draw(const float *logits, int n, int best, const MoshiDraw &how)
       continue;
     const float weight = p / moshi_random_exponential(how.seed, how.counter, i);
     /* 0 is less than any: a weight of 0 still wins over none */
-    const unsigned long long rank = moshi_ranked(moshi_float_bits(weight) + 1, i);
+    const unsigned long long rank = moshi_ranked(__float_as_uint(weight) + 1, i);
     winner = rank > winner ? rank : winner;
   }
   return moshi_ranked_index(moshi_block_largest<WARPS>(winner));

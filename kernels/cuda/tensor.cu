@@ -277,8 +277,8 @@ private:
       }
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const float high = moshi_add(moshi_bits_float(d[0][i]), -12582912.0f);
-        const float low = moshi_add(moshi_bits_float(d[1][i]), -12582912.0f);
+        const float high = moshi_add(__uint_as_float(d[0][i]), -12582912.0f);
+        const float low = moshi_add(__uint_as_float(d[1][i]), -12582912.0f);
         const float dot = fmaf(high, 256, low), of_x = i % 2 ? x_scale.y : x_scale.x;
         float &sum = sums[m][n][i];
         if (Piece::SCALED)

@@ -109,11 +109,11 @@ private:
   {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      const uint32_t a = moshi_float_bits(f[2 * i]);
-      const uint32_t b = moshi_float_bits(f[2 * i + 1]) & 0xffff0000u;
+      const uint32_t a = __float_as_uint(f[2 * i]);
+      const uint32_t b = __float_as_uint(f[2 * i + 1]) & 0xffff0000u;
       words[i] = a >> 16 | b;
-      f[2 * i] = moshi_add(f[2 * i], -moshi_bits_float(a & 0xffff0000u));
-      f[2 * i + 1] = moshi_add(f[2 * i + 1], -moshi_bits_float(b));
+      f[2 * i] = moshi_add(f[2 * i], -__uint_as_float(a & 0xffff0000u));
+      f[2 * i + 1] = moshi_add(f[2 * i + 1], -__uint_as_float(b));
     }
   }
 
