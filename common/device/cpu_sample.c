@@ -8,39 +8,44 @@
 
 #include "random.h"
 
-/* A number that orders as the float does; NaN below everything. */
-static uint32_t
-order(float x)
+/* The float that is u-th in order; of NaNs there are none from order(-inf) to
+ * order(inf). */
+static float
+in_order(uint32_t u)
 {
-  uint32_t bits;
-  if (isnan(x))
-    return 0;
-  x += 0.0f; /* −0 is 0 */
-  memcpy(&bits, &x, sizeof bits);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  const uint32_t bits = u & 0x80000000u ? u & 0x7fffffffu : ~u;
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
 }
 
-/* Finds the k-th largest (1 ≤ k ≤ n) a byte at a time, by counting. *ties: how
- * many of the values equal to it belong to the k. */
-static uint32_t
+/* How many are not below `least`; a loop that compilers make vectors of. */
+static int
+count_from(const float *x, int n, float least)
+{
+  int count = 0;
+  for (int i = 0; i < n; i++)
+    count += x[i] >= least;
+  return count;
+}
+
+/* Finds the k-th largest (1 ≤ k ≤ n) by halving what it may be; NaNs are below
+ * everything, and -inf the answer where k is one of theirs. *ties: how many of the
+ * values equal to it belong to the k. */
+static float
 kth_largest(const float *x, int n, int k, int *ties)
 {
-  uint32_t prefix = 0, mask = 0;
+  uint32_t least = 0x007fffffu, most = 0xff800000u; /* -inf, inf */
 
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    int counts[256] = {0}, byte = 255;
-    for (int i = 0; i < n; i++) {
-      const uint32_t u = order(x[i]);
-      if ((u & mask) == prefix)
-        counts[u >> shift & 255]++;
-    }
-    while (counts[byte] < k)
-      k -= counts[byte--];
-    prefix |= (uint32_t)byte << shift;
-    mask |= (uint32_t)255 << shift;
+  while (least < most) {
+    const uint32_t middle = most - (most - least) / 2;
+    if (count_from(x, n, in_order(middle)) >= k)
+      least = middle;
+    else
+      most = middle - 1;
   }
-  *ties = k;
-  return prefix;
+  *ties = k - (least < 0xff800000u ? count_from(x, n, in_order(least + 1)) : 0);
+  return in_order(least);
 }
 
 static int
@@ -48,13 +53,12 @@ draw(const float *logits, int n, int best, const MoshiDraw *how)
 {
   const bool all = how->top_k <= 0 || how->top_k >= n;
   const float inv_temperature = 1 / how->temperature, top = logits[best];
-  int ties = 0, winner = best;
-  const uint32_t least = all ? 0 : kth_largest(logits, n, how->top_k, &ties);
+  int ties = n, winner = best;
+  const float least = all ? -INFINITY : kth_largest(logits, n, how->top_k, &ties);
   float most = -1;
 
   for (int i = 0; i < n; i++) {
-    const uint32_t u = order(logits[i]);
-    if (u < least || u == 0 || (!all && u == least && ties-- <= 0))
+    if (!(logits[i] >= least) || (logits[i] == least && ties-- <= 0))
       continue;
     const float p = moshi_random_exp((logits[i] - top) * inv_temperature);
     if (p == 0)
