@@ -10,22 +10,36 @@
 /* A piece that takes less than its thread's waking is not worth it: some 5 µs of
  * arithmetic. */
 #define LEAST_WORK 200000.0
-/* Pieces a thread, so that one that is late leaves the rest to the others. */
-#define PIECES 4
+/* Pieces a thread, so that one that is late leaves the rest to the others: large ones
+ * first, which a thread reads in sequence, and small ones last, for which nobody waits
+ * long. Where they begin, in parts of a thread's share. */
+enum { PIECES = 4, PARTS = 8 };
+static const int starts[PIECES + 1] = {0, 4, 6, 7, PARTS};
 
 typedef struct {
-  int total, grain, pieces;
+  int total, grain, pieces, threads;
   void (*job)(void *ctx, int begin, int end);
   void *ctx;
 } Split;
+
+/* Where piece i begins, in grains; equal ones where there are too few grains. */
+static int64_t
+piece_start(const Split *s, int64_t grains, int i)
+{
+  if (s->pieces < s->threads * PIECES || grains < s->threads * PARTS)
+    return grains * i / s->pieces;
+  const int round = i / s->threads, which = i % s->threads;
+  const int width = round < PIECES ? starts[round + 1] - starts[round] : 0;
+  return grains * (starts[round] * s->threads + width * which) / (s->threads * PARTS);
+}
 
 static void
 run_piece(void *ctx, int i)
 {
   const Split *s = ctx;
   const int64_t grains = (s->total + (int64_t)s->grain - 1) / s->grain;
-  const int64_t begin = grains * i / s->pieces * s->grain;
-  const int64_t end = grains * (i + 1) / s->pieces * s->grain;
+  const int64_t begin = piece_start(s, grains, i) * s->grain;
+  const int64_t end = piece_start(s, grains, i + 1) * s->grain;
   s->job(s->ctx, (int)begin, (int)(end < s->total ? end : s->total));
 }
 
@@ -46,7 +60,7 @@ moshi_cpu_split(MoshiCpu *cpu, int total, int grain, double work,
       job(ctx, 0, total);
     return;
   }
-  Split s = {total, grain, (int)pieces, job, ctx};
+  Split s = {total, grain, (int)pieces, threads, job, ctx};
   moshi_pool_run(cpu->pool, s.pieces, run_piece, &s);
 }
 

@@ -4,9 +4,10 @@
 
 #include <string.h>
 
-/* Rows of a row-major matrix, and rows of x, whose sums wait on the stack for
- * bias, activation and residual. */
-enum { TILE_ROWS = 256, TILE_BATCH = 16 };
+/* Sums that wait on the stack for bias, activation and residual: of so many rows of x,
+ * at most, by as many rows of a row-major matrix as there is room for. Each tile rounds
+ * x anew if the weights are quantised. */
+enum { TILE_BATCH = 16, TILE = 4096 };
 
 /* ---------------------------------------------------------- packed panels */
 
@@ -122,22 +123,23 @@ some_tiles(void *ctx, int begin, int end)
   const Matvec *m = ctx;
   const MoshiRows *w = &m->op->w->m;
   const int first = m->op->first_row;
-  float sums[TILE_BATCH * TILE_ROWS], values[TILE_BATCH * TILE_ROWS];
+  const int rows = TILE / (m->n < TILE_BATCH ? m->n : TILE_BATCH);
+  float sums[TILE], values[TILE];
 
-  for (int r0 = begin; r0 < end; r0 += TILE_ROWS) {
-    const int n = end - r0 < TILE_ROWS ? end - r0 : TILE_ROWS;
+  for (int r0 = begin; r0 < end; r0 += rows) {
+    const int n = end - r0 < rows ? end - r0 : rows;
     for (int i = 0; i < m->n; i += TILE_BATCH) {
       const int batch = m->n - i < TILE_BATCH ? m->n - i : TILE_BATCH;
-      m->cpu->k.matvec[w->type](sums, TILE_ROWS, w, m->x + i * m->x_step, m->x_step,
+      m->cpu->k.matvec[w->type](sums, rows, w, m->x + i * m->x_step, m->x_step,
           first + r0, first + r0 + n, batch);
       if (m->op->gated)
-        m->cpu->k.matvec[w->type](values, TILE_ROWS, w, m->x + i * m->x_step, m->x_step,
+        m->cpu->k.matvec[w->type](values, rows, w, m->x + i * m->x_step, m->x_step,
             m->n_out + r0, m->n_out + r0 + n, batch);
       for (int j = 0; j < batch; j++)
         if (m->op->gated)
-          finish_gate(m, i + j, r0, n, sums + j * TILE_ROWS, values + j * TILE_ROWS);
+          finish_gate(m, i + j, r0, n, sums + j * rows, values + j * rows);
         else
-          finish_row(m, i + j, r0, n, sums + j * TILE_ROWS);
+          finish_row(m, i + j, r0, n, sums + j * rows);
     }
   }
 }

@@ -32,6 +32,13 @@ const Shape bench_shapes[] = {
         "\"text_card\": 32000, \"n_q\": 16, \"dep_q\": 8, "
         "\"depformer_dim_feedforward\": 4224, \"depformer_num_layers\": 6, "
         "\"delays\": [0, " DELAYS_8 ", " DELAYS_8 "]}"},
+    {"moshi-7b-depth", "the 7B with one of its 32 temporal layers", NULL,
+        "{" COMMON ", " DEPTH
+        ", \"model_type\": \"moshi\", \"dim\": 4096, \"num_heads\": 32, "
+        "\"num_layers\": 1, \"context\": 3000, \"max_period\": 10000, "
+        "\"text_card\": 32000, \"n_q\": 16, \"dep_q\": 8, "
+        "\"depformer_dim_feedforward\": 4224, \"depformer_num_layers\": 6, "
+        "\"delays\": [0, " DELAYS_8 ", " DELAYS_8 "]}"},
     {"stt-1b", "speech to text, English and French", NULL,
         "{" COMMON ", \"model_type\": \"stt\", \"dim\": 2048, \"num_heads\": 16, "
         "\"num_layers\": 16, \"context\": 750, \"max_period\": 100000, "
