@@ -37,8 +37,9 @@ open_buffers(Streams *s, MoshiModel *model, int slots, int codebooks, MoshiError
   s->codebooks = codebooks;
   s->pcm = g_try_new0(float, (size_t)slots * s->config->frame_size);
   s->codes = g_try_new0(uint16_t, (size_t)slots * codebooks);
-  s->packed = g_try_new0(uint16_t, (size_t)slots * codebooks);
-  if (!s->pcm || !s->codes || !s->packed)
+  if (s->decoder)
+    s->packed = g_try_new0(uint16_t, (size_t)slots * codebooks);
+  if (!s->pcm || !s->codes || (s->decoder && !s->packed))
     return moshi_fail(error, MOSHI_ERROR_MEMORY,
         "mimi: no memory for the frames of %d streams", slots);
   return 0;
