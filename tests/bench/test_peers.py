@@ -32,7 +32,7 @@ class Peers(unittest.TestCase):
         rows = {"mimi-encode": 30.0, "mimi-decode": 20.0, "lm-step": 90.0}
         own = "".join(f"echo '{json.dumps({'bench': name, 'ms_median': 10.0})}'\n" for name in rows)
         other = f"""case "$*" in
-          *Mimi*|*mimi*) echo 'a warning'; echo '{json.dumps({k: rows[k] for k in ("mimi-encode", "mimi-decode")})}' ;;
+          *rustymimi*|*'PyTorch Mimi'*) echo 'a warning'; echo '{json.dumps({k: rows[k] for k in ("mimi-encode", "mimi-decode")})}' ;;
           *) echo '{json.dumps({"lm-step": rows["lm-step"]})}' ;;
         esac"""
         arguments = types.SimpleNamespace(bench=self.program(own), python=self.program(other), frames=1, rounds=2, part=None,
