@@ -45,8 +45,6 @@ typedef struct {
 
 #define G_PREPARE g_prepare
 
-#define G_PREPARE g_prepare
-
 /* 32 integers of 16 bits, in place: their high plane, then their low one. */
 INLINE void
 g_prepare(int16_t *x)
@@ -142,6 +140,8 @@ g_nibbles(const char *x)
   return g_low_and_high(vandq_u8(bytes, vdupq_n_u8(15)), vshrq_n_u8(bytes, 4));
 }
 
+#define G_EVEN_FIRST 0
+
 INLINE G
 g_half_nibbles(const char *x, bool high)
 {
@@ -162,18 +162,22 @@ v_load_f16_apart(const char *x, size_t stride)
   return v_load_halves(h, 8, false);
 }
 
-INLINE void
-v_load_two_f16(float *to, const char *x)
+INLINE V
+v_set_f16(const char *x)
 {
-  v_store_some(to, v_load_halves(x, 2, false), 2);
+  uint16_t h[8];
+  memcpy(h, x, sizeof *h);
+  for (int i = 1; i < 8; i++)
+    h[i] = h[0];
+  return v_load_halves(h, 8, false);
 }
 
 INLINE V
-v_eight_bytes(uint64_t bytes)
+v_eight_bytes(const uint64_t *bytes)
 {
-  const int16x8_t h = vmovl_s8(vreinterpret_s8_u64(vdup_n_u64(bytes)));
+  const uint16x8_t h = vmovl_u8(vcreate_u8(*bytes));
   return (V){
-      vcvtq_f32_s32(vmovl_s16(vget_low_s16(h))), vcvtq_f32_s32(vmovl_high_s16(h))};
+      vcvtq_f32_u32(vmovl_u16(vget_low_u16(h))), vcvtq_f32_u32(vmovl_high_u16(h))};
 }
 
 INLINE V

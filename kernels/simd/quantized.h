@@ -51,7 +51,14 @@ row_bytes(MoshiType type, int cols)
   return cols / (type == MOSHI_TYPE_Q4_K ? CHUNK : GROUP) * block_bytes(type);
 }
 
-/* Nibbles of MLX alternate, so that each group's even columns come first. */
+INLINE const char *
+at_chunk(const MoshiRows *w, MoshiType type, int row, int chunk)
+{
+  return (const char *)w->data + row * row_bytes(type, w->cols) +
+         chunk * row_bytes(type, CHUNK);
+}
+
+/* Where nibbles are taken alternately, each group's even columns come first. */
 INLINE void
 order_columns(int16_t *x)
 {
@@ -93,7 +100,7 @@ prepare_chunk(Chunk *to, const float *x, int n, MoshiType type)
     for (i = 0; i < GROUP; i++)
       sum += to->x[g * GROUP + i];
     to->sums[g] = (float)sum;
-    if (type == MOSHI_TYPE_MLX4)
+    if (type == MOSHI_TYPE_MLX4 || (type == MOSHI_TYPE_Q4_K && G_EVEN_FIRST))
       order_columns(to->x + g * GROUP);
 #ifdef G_PREPARE
     G_PREPARE(to->x + g * GROUP);
@@ -105,9 +112,16 @@ prepare_chunk(Chunk *to, const float *x, int n, MoshiType type)
 
 /* Of the groups of a chunk: w = scales·q + offsets. */
 typedef struct {
-  float scales[GROUPS];
-  V offsets; /* of 8 lanes, if it has more */
+  _Alignas(32) float scales[GROUPS], offsets[GROUPS];
 } ChunkScales;
+
+/* Those of Q4_K take so long to decode that a whole segment's come first, and the
+ * products then follow each other without waiting. */
+INLINE bool
+decoded_ahead(MoshiType type)
+{
+  return type == MOSHI_TYPE_Q4_K;
+}
 
 INLINE bool
 has_offsets(MoshiType type)
@@ -127,24 +141,35 @@ load_apart(const char *at, size_t stride, int groups)
   return v_load_halves(halves, GROUPS, false);
 }
 
-/* See q4_k_at in reference.c: of four bytes at once. */
+/* The 6 bits of the scales and offsets of a block of Q4_K, of four bytes at once: see
+ * q4_k_at in reference.c. */
 INLINE void
-q4_k_scales(ChunkScales *s, const char *at)
+q4_k_bytes(uint64_t bytes[2], const char *at)
 {
   const uint32_t low = 0x0f0f0f0f, high = 0x30303030, six = 0x3f3f3f3f;
-  uint32_t packed[3], scales[2], offsets[2];
-  float d[2];
+  uint32_t packed[3];
 
   memcpy(packed, at + 4, sizeof packed);
-  scales[0] = packed[0] & six;
-  scales[1] = (packed[2] & low) | (packed[0] >> 2 & high);
-  offsets[0] = packed[1] & six;
-  offsets[1] = (packed[2] >> 4 & low) | (packed[1] >> 2 & high);
-  v_load_two_f16(d, at);
-  v_store_eight(s->scales,
-      v_mul(v_set(d[0]), v_eight_bytes(scales[0] | (uint64_t)scales[1] << 32)));
-  s->offsets =
-      v_mul(v_set(-d[1]), v_eight_bytes(offsets[0] | (uint64_t)offsets[1] << 32));
+  const uint32_t scales = (packed[2] & low) | (packed[0] >> 2 & high);
+  const uint32_t offsets = (packed[2] >> 4 & low) | (packed[1] >> 2 & high);
+  bytes[0] = (packed[0] & six) | (uint64_t)scales << 32;
+  bytes[1] = (packed[1] & six) | (uint64_t)offsets << 32;
+}
+
+/* Of n ≤ SEGMENT blocks of Q4_K. */
+INLINE void
+q4_k_scales(ChunkScales *s, const char *at, int n)
+{
+  const size_t size = block_bytes(MOSHI_TYPE_Q4_K);
+  uint64_t bytes[SEGMENT][2];
+
+  for (int c = 0; c < n; c++)
+    q4_k_bytes(bytes[c], at + c * size);
+  for (int c = 0; c < n; c++) {
+    const V d = v_set_f16(at + c * size), least = v_neg(v_set_f16(at + c * size + 2));
+    v_store_eight(s[c].scales, v_mul(d, v_eight_bytes(&bytes[c][0])));
+    v_store_eight(s[c].offsets, v_mul(least, v_eight_bytes(&bytes[c][1])));
+  }
 }
 
 /* Those of the groups of 32 of a chunk, from those of `per` of them each. */
@@ -185,9 +210,7 @@ load_scales(ChunkScales *s, const MoshiRows *w, MoshiType type, const char *at, 
   } else if (type == MOSHI_TYPE_Q4_0) {
     const V d = load_apart(at, 18, groups);
     v_store_eight(s->scales, d);
-    s->offsets = v_mul(d, v_set(-8));
-  } else if (type == MOSHI_TYPE_Q4_K) {
-    q4_k_scales(s, at);
+    v_store_eight(s->offsets, v_mul(d, v_set(-8)));
   } else if (type != MOSHI_TYPE_I8) {
     const MoshiType stored = w->scale_type;
     const size_t first = (size_t)row * (w->cols / w->group) + chunk * CHUNK / w->group;
@@ -195,7 +218,8 @@ load_scales(ChunkScales *s, const MoshiRows *w, MoshiType type, const char *at, 
     const int per = w->group / GROUP;
     v_store_eight(
         s->scales, mlx_scales((const char *)w->scales + offset, stored, per, groups));
-    s->offsets = mlx_scales((const char *)w->biases + offset, stored, per, groups);
+    v_store_eight(
+        s->offsets, mlx_scales((const char *)w->biases + offset, stored, per, groups));
   }
 }
 
@@ -225,27 +249,31 @@ load_group(MoshiType type, const char *at, int g, int n)
 }
 
 /* Adds chunk `chunk`, of n columns, of some rows, `step` apart, and vectors to their
- * sums. What comes next in each row's part of the weights is asked for meanwhile. */
+ * sums. Scales that are decoded ahead are SEGMENT apart. What comes next in each row's
+ * part of the weights is asked for meanwhile. */
 INLINE void
-quantized_chunk(const QuantizedTile *t, MoshiType type, int row, int step, int rows,
-    int batch, int chunk, int n, V *sum)
+quantized_chunk(const QuantizedTile *t, MoshiType type, const ChunkScales *ahead,
+    int row, int step, int rows, int batch, int chunk, int n, V *sum)
 {
   const Chunk *x = t->x + (chunk - t->first);
   const int groups = (n + GROUP - 1) / GROUP;
-  const size_t row_size = row_bytes(type, t->w->cols), apart = step * row_size;
-  const char *at =
-      (const char *)t->w->data + row * row_size + chunk * row_bytes(type, CHUNK);
-  ChunkScales s[QUANTIZED_ROWS];
+  const size_t apart = step * row_bytes(type, t->w->cols);
+  const char *at = at_chunk(t->w, type, row, chunk);
+  ChunkScales here[QUANTIZED_ROWS];
+  const ChunkScales *s[QUANTIZED_ROWS];
   V part[QUANTIZED_BATCH];
   I whole[QUANTIZED_BATCH]; /* of I8, whose scale is the row's */
 
   for (int j = 0; j < rows; j++) {
-    load_scales(&s[j], t->w, type, at + j * apart, row + j * step, chunk, groups);
+    s[j] = decoded_ahead(type) ? ahead + j * SEGMENT : &here[j];
+    if (!decoded_ahead(type))
+      load_scales(&here[j], t->w, type, at + j * apart, row + j * step, chunk, groups);
     for (size_t p = 0; p < row_bytes(type, CHUNK); p += 64)
       __builtin_prefetch(at + j * apart + QUANTIZED_AHEAD + p);
     for (int i = 0; i < batch; i++) {
       if (has_offsets(type))
-        part[i * rows + j] = v_mul(s[j].offsets, v_load_eight(x[i * t->x_step].sums));
+        part[i * rows + j] =
+            v_mul(v_load_eight(s[j]->offsets), v_load_eight(x[i * t->x_step].sums));
       else
         part[i * rows + j] = v_set(0);
       whole[i * rows + j] = i_zero();
@@ -261,7 +289,7 @@ quantized_chunk(const QuantizedTile *t, MoshiType type, int row, int step, int r
             whole[i * rows + j] = i_add(whole[i * rows + j], dot);
           else
             part[i * rows + j] =
-                v_fma(v_from_i(dot), v_set(s[j].scales[h]), part[i * rows + j]);
+                v_fma(v_from_i(dot), v_set(s[j]->scales[h]), part[i * rows + j]);
         }
       }
   for (int i = 0; i < batch; i++)
@@ -284,17 +312,20 @@ quantized_tile(const QuantizedTile *t, MoshiType type, int row, int step, int mo
   for (int c0 = t->first; c0 < end; c0 += SEGMENT) {
     const int c1 = c0 + SEGMENT < end ? c0 + SEGMENT : end;
     V sum[QUANTIZED_TILE * QUANTIZED_BATCH];
+    ChunkScales ahead[QUANTIZED_TILE][SEGMENT];
     for (int i = 0; i < most * batch; i++)
       sum[i] = v_set(0);
+    for (int j = 0; decoded_ahead(type) && j < most; j++)
+      q4_k_scales(ahead[j], at_chunk(t->w, type, row + j * step, c0), c1 - c0);
     for (int c = c0; c < c1; c++) {
       const int left = t->w->cols - c * CHUNK;
       for (int j = 0; j < most; j += rows)
-        if (left >= CHUNK)
-          quantized_chunk(
-              t, type, row + j * step, step, rows, batch, c, CHUNK, sum + j * batch);
+        if (type == MOSHI_TYPE_Q4_K || left >= CHUNK)
+          quantized_chunk(t, type, &ahead[j][c - c0], row + j * step, step, rows, batch,
+              c, CHUNK, sum + j * batch);
         else
-          quantized_chunk(
-              t, type, row + j * step, step, rows, batch, c, left, sum + j * batch);
+          quantized_chunk(t, type, &ahead[j][c - c0], row + j * step, step, rows, batch,
+              c, left, sum + j * batch);
     }
     for (int j = 0; j < most; j++)
       for (int i = 0; i < batch; i++) {
@@ -305,9 +336,9 @@ quantized_tile(const QuantizedTile *t, MoshiType type, int row, int step, int mo
   }
 }
 
-/* One to eight prepared vectors. A single one takes rows from as many parts of the
- * weights as it takes at a time: parts read in sequence beside each other come faster
- * from memory than one. */
+/* One to eight prepared vectors. A single one takes its rows from `most` parts of the
+ * weights in turn: parts read in sequence beside each other come faster from memory than
+ * one. */
 INLINE void
 quantized_rows(
     const QuantizedTile *t, MoshiType type, int n_rows, int most, int rows, int batch)
@@ -316,7 +347,8 @@ quantized_rows(
   int r = t->row;
   if (batch == 1) {
     for (; r < t->row + step; r++)
-      quantized_tile(t, type, r, step, most, rows, batch);
+      for (int j = 0; j < most; j += rows)
+        quantized_tile(t, type, r + j * step, step, rows, rows, batch);
     r = t->row + step * most;
   }
   for (; r + most <= end; r += most)
@@ -337,7 +369,7 @@ quantized_batch(QuantizedTile t, MoshiType type, int n_rows, int batch)
     else if (n == 2)
       quantized_rows(&t, type, n_rows, QUANTIZED_TILE, 2, 2);
     else
-      quantized_rows(&t, type, n_rows, 4, 4, 1);
+      quantized_rows(&t, type, n_rows, 4, type == MOSHI_TYPE_Q4_K ? 2 : 4, 1);
     t.y += n * t.y_step;
     t.x += n * t.x_step;
     batch -= n;

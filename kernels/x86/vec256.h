@@ -277,15 +277,20 @@ g_nibbles(const char *x)
       _mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4)};
 }
 
-/* The low or the high nibbles of 32 bytes. */
+/* The low or the high nibbles of 32 bytes: of the even ones, then of the odd ones, if
+ * G_EVEN_FIRST. */
+#define G_EVEN_FIRST 1
+
 INLINE G
 g_half_nibbles(const char *x, bool high)
 {
-  const G bytes = g_bytes(x, false);
-  if (high)
-    return (G){_mm256_srli_epi16(bytes.a, 4), _mm256_srli_epi16(bytes.b, 4)};
+  const __m256i words = _mm256_loadu_si256((const __m256i *)x);
   const __m256i mask = _mm256_set1_epi16(15);
-  return (G){_mm256_and_si256(bytes.a, mask), _mm256_and_si256(bytes.b, mask)};
+  if (high)
+    return (G){_mm256_and_si256(_mm256_srli_epi16(words, 4), mask),
+        _mm256_srli_epi16(words, 12)};
+  return (G){_mm256_and_si256(words, mask),
+      _mm256_and_si256(_mm256_srli_epi16(words, 8), mask)};
 }
 
 /* 8 of them, `stride` bytes apart, of which 16 can be read. */
@@ -300,19 +305,21 @@ v_load_f16_apart(const char *x, size_t stride)
       _mm_unpacklo_epi32(pairs[0], pairs[1]), _mm_unpacklo_epi32(pairs[2], pairs[3])));
 }
 
-INLINE void
-v_load_two_f16(float *to, const char *x)
+/* One in every lane. */
+INLINE V
+v_set_f16(const char *x)
 {
-  int bits;
+  short bits;
   memcpy(&bits, x, sizeof bits);
-  _mm_storel_pi((__m64 *)to, _mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
+  return _mm256_cvtph_ps(_mm_set1_epi16(bits));
 }
 
-/* Of bytes below 128. */
+/* Of eight bytes. */
 INLINE V
-v_eight_bytes(uint64_t bytes)
+v_eight_bytes(const uint64_t *bytes)
 {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((int64_t)bytes)));
+  return _mm256_cvtepi32_ps(
+      _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bytes)));
 }
 
 /* 8/per floats or halves, each `per` times: 1, 2 or 4. */
