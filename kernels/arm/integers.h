@@ -180,6 +180,20 @@ v_eight_bytes(const uint64_t *bytes)
       vcvtq_f32_u32(vmovl_u16(vget_low_u16(h))), vcvtq_f32_u32(vmovl_high_u16(h))};
 }
 
+/* Of four bytes at once. */
+INLINE void
+q4_k_bytes(uint64_t bytes[2], const char *at)
+{
+  const uint32_t low = 0x0f0f0f0f, high = 0x30303030, six = 0x3f3f3f3f;
+  uint32_t packed[3];
+
+  memcpy(packed, at + 4, sizeof packed);
+  const uint32_t scales = (packed[2] & low) | (packed[0] >> 2 & high);
+  const uint32_t offsets = (packed[2] >> 4 & low) | (packed[1] >> 2 & high);
+  bytes[0] = (packed[0] & six) | (uint64_t)scales << 32;
+  bytes[1] = (packed[1] & six) | (uint64_t)offsets << 32;
+}
+
 INLINE V
 v_load_repeated(const char *x, bool single, bool bf16, int per)
 {

@@ -141,21 +141,6 @@ load_apart(const char *at, size_t stride, int groups)
   return v_load_halves(halves, GROUPS, false);
 }
 
-/* The 6 bits of the scales and offsets of a block of Q4_K, of four bytes at once: see
- * q4_k_at in reference.c. */
-INLINE void
-q4_k_bytes(uint64_t bytes[2], const char *at)
-{
-  const uint32_t low = 0x0f0f0f0f, high = 0x30303030, six = 0x3f3f3f3f;
-  uint32_t packed[3];
-
-  memcpy(packed, at + 4, sizeof packed);
-  const uint32_t scales = (packed[2] & low) | (packed[0] >> 2 & high);
-  const uint32_t offsets = (packed[2] >> 4 & low) | (packed[1] >> 2 & high);
-  bytes[0] = (packed[0] & six) | (uint64_t)scales << 32;
-  bytes[1] = (packed[1] & six) | (uint64_t)offsets << 32;
-}
-
 /* Of n ≤ SEGMENT blocks of Q4_K. */
 INLINE void
 q4_k_scales(ChunkScales *s, const char *at, int n)
@@ -347,8 +332,11 @@ quantized_rows(
   int r = t->row;
   if (batch == 1) {
     for (; r < t->row + step; r++)
-      for (int j = 0; j < most; j += rows)
-        quantized_tile(t, type, r + j * step, step, rows, rows, batch);
+      if (rows == most)
+        quantized_tile(t, type, r, step, most, rows, batch);
+      else /* sums of fewer rows stay in registers */
+        for (int j = 0; j < most; j += rows)
+          quantized_tile(t, type, r + j * step, step, rows, rows, batch);
     r = t->row + step * most;
   }
   for (; r + most <= end; r += most)

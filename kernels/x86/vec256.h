@@ -322,6 +322,25 @@ v_eight_bytes(const uint64_t *bytes)
       _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bytes)));
 }
 
+/* The 6 bits of the 8 scales and of the 8 offsets of a block of Q4_K, a byte each: see
+ * q4_k_at in reference.c. */
+INLINE void
+q4_k_bytes(uint64_t bytes[2], const char *at)
+{
+  const __m128i head = load16(at);
+  const __m128i a = _mm_shuffle_epi8(
+      head, _mm_setr_epi8(4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15));
+  const __m128i b = _mm_shuffle_epi8(
+      head, _mm_setr_epi8(-1, -1, -1, -1, 4, 5, 6, 7, -1, -1, -1, -1, 8, 9, 10, 11));
+  const __m128i low =
+      _mm_and_si128(a, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0));
+  const __m128i low_of_last =
+      _mm_and_si128(_mm_srli_epi16(a, 4), _mm_setr_epi32(0, 0, 0, 0x0f0f0f0f));
+  const __m128i high = _mm_and_si128(_mm_srli_epi16(b, 2), _mm_set1_epi8(0x30));
+  _mm_storeu_si128(
+      (__m128i *)bytes, _mm_or_si128(_mm_or_si128(low, low_of_last), high));
+}
+
 /* 8/per floats or halves, each `per` times: 1, 2 or 4. */
 INLINE V
 v_load_repeated(const char *x, bool single, bool bf16, int per)
