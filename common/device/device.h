@@ -173,6 +173,9 @@ typedef struct {
   uint64_t (*available)(MoshiDevice *d);
   /* GB that a copy within its memory reads and writes in a second, measured now. */
   double (*copy_gb_s)(MoshiDevice *d); /* NULL: of the CPU */
+  /* Seconds for which threads of the process have waited for results; NULL: of the
+   * CPU. */
+  double (*waited_s)(MoshiDevice *d);
   /* Zeroed memory; NULL when there is none. */
   void *(*alloc)(MoshiDevice *d, size_t bytes);
   void (*free)(MoshiDevice *d, void *p);

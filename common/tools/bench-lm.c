@@ -16,7 +16,7 @@ typedef struct {
 static int
 fill_cache(MoshiSession *s, int steps, MoshiError *error)
 {
-  enum { CHUNK = 1 << 20 };
+  enum { CHUNK = 1 << 24 };
   const MoshiDeviceOps *ops = s->d->ops;
   size_t bytes = s->main.layer_stride * s->w->config.main.n_layers;
   uint16_t *pattern = g_new(uint16_t, CHUNK / sizeof *pattern);

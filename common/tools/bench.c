@@ -23,7 +23,7 @@
 #include "quality.h"
 #include "random.h"
 
-enum { MAX_FRAMES = 1000000, MAX_SECONDS = 3600, MAX_BUSY = 256 };
+enum { MAX_FRAMES = 1000000, MAX_BATCH = 4096, MAX_SECONDS = 3600, MAX_BUSY = 256 };
 
 /* What was done to the weights of the model's file, or of its shape. */
 static const char *
@@ -59,25 +59,37 @@ bench_middle(const BenchRun *run)
   return BENCH_WARM_UP + run->options->frames / 2.0;
 }
 
+static double
+waited_ms(const BenchRun *run)
+{
+  MoshiDevice *d = moshi_model_get_device(run->model);
+  return d->ops->waited_s ? 1e3 * d->ops->waited_s(d) : 0;
+}
+
 BenchRow *
 bench_frames(BenchRun *run, const char *bench,
     int (*frame)(void *stream, MoshiError *error), void *stream, MoshiError *error)
 {
   int frames = run->options->frames, status = MOSHI_OK;
-  double *ms = g_new(double, frames), cpu = 0, start = bench_now_ms();
+  double *ms = g_new(double, frames), cpu = 0, waited = 0, sum = 0;
+  double start = bench_now_ms();
   for (int i = -BENCH_WARM_UP; !status && i < frames; i++) {
-    if (i == 0)
+    if (i == 0) {
       cpu = bench_cpu_ms();
+      waited = waited_ms(run);
+    }
     if (run->options->busy)
       bench_sleep_until(start + i * (double)BENCH_PERIOD_MS);
     double began = bench_now_ms();
     status = frame(stream, error);
     if (i >= 0)
-      ms[i] = bench_now_ms() - began;
+      sum += ms[i] = bench_now_ms() - began;
   }
+  waited = waited_ms(run) - waited;
   BenchRow *row = status ? NULL : bench_add_row(run, bench);
   if (row) {
     row->cpu_ms = (bench_cpu_ms() - cpu) / frames;
+    row->host_ms = waited > 0 ? (sum - waited) / frames : 0;
     bench_row_finish(row, ms, frames);
   }
   g_free(ms);
@@ -105,8 +117,9 @@ parse(BenchOptions *o, int argc, char **argv, MoshiError *error)
   const GOptionEntry entries[] = {
       {"shape", 's', 0, G_OPTION_ARG_STRING, &o->shape,
           "Random weights of a known shape instead of a model", "SHAPE"},
-      {"batch", 'b', 0, G_OPTION_ARG_INT, &o->batch, "Streams at once (default: 1)",
-          "N"},
+      {"batch", 'b', 0, G_OPTION_ARG_STRING, &o->batches,
+          "Streams at once (default: 1); one after the other, where there are several",
+          "N,N"},
       {"frames", 'n', 0, G_OPTION_ARG_INT, &o->frames,
           "Frames to measure (default: 50)", "N"},
       {"codebooks", 'k', 0, G_OPTION_ARG_INT, &o->codebooks,
@@ -142,9 +155,9 @@ parse(BenchOptions *o, int argc, char **argv, MoshiError *error)
   g_free(description);
   if (status)
     return status;
-  if (o->batch < 1 || o->frames < 1 || o->frames > MAX_FRAMES || o->codebooks < 0)
+  if (o->frames < 1 || o->frames > MAX_FRAMES || o->codebooks < 0)
     return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
-        "--batch and --frames are 1 or more, --frames at most %d", MAX_FRAMES);
+        "--frames is 1 to %d, --codebooks 0 or more", MAX_FRAMES);
   if (o->context < 0 || o->filled < 0 || o->seconds < 1 || o->seconds > MAX_SECONDS)
     return moshi_fail(error, MOSHI_ERROR_ARGUMENT,
         "--context and --filled are 0 or more, --seconds is 1 to %d", MAX_SECONDS);
@@ -208,9 +221,30 @@ lm(BenchRun *run, MoshiError *error)
                                : bench_lm(run, error);
 }
 
+/* The command for each batch. */
+static int
+run_batches(BenchRun *run, BenchOptions *o, int (*command)(BenchRun *, MoshiError *),
+    MoshiError *error)
+{
+  char **batches = g_strsplit(o->batches ? o->batches : "1", ",", -1);
+  int status = 0;
+  for (int i = 0; !status && batches[i]; i++) {
+    uint64_t batch = 0;
+    status = tool_parse_u64("--batch", batches[i], &batch, error);
+    if (!status && (batch < 1 || batch > MAX_BATCH))
+      status = moshi_fail(error, MOSHI_ERROR_ARGUMENT, "--batch is 1 to %d", MAX_BATCH);
+    o->batch = batch;
+    if (!status)
+      status = command(run, error);
+  }
+  g_strfreev(batches);
+  return status;
+}
+
 /* Again, beside processes that want the processor all the time. */
 static int
-run_busy(BenchRun *run, int (*command)(BenchRun *, MoshiError *), MoshiError *error)
+run_busy(BenchRun *run, BenchOptions *o, int (*command)(BenchRun *, MoshiError *),
+    MoshiError *error)
 {
   pid_t busy[MAX_BUSY];
   guint quiet = run->rows->len;
@@ -221,7 +255,7 @@ run_busy(BenchRun *run, int (*command)(BenchRun *, MoshiError *), MoshiError *er
         if (getppid() == 1) /* nobody is left to end it */
           _exit(0);
   }
-  int status = command(run, error);
+  int status = run_batches(run, o, command, error);
   for (int i = 0; i < run->options->busy; i++)
     if (busy[i] > 0 && !kill(busy[i], SIGKILL))
       waitpid(busy[i], NULL, 0);
@@ -246,7 +280,7 @@ static int
 run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
     char **argv, MoshiError *error)
 {
-  BenchOptions o = {.batch = 1, .frames = 50, .seconds = 5};
+  BenchOptions o = {.frames = 50, .seconds = 5};
   RandomWeights *weights = NULL;
   BenchRun run = {.options = &o, .rows = g_array_new(FALSE, FALSE, sizeof(BenchRow))};
   int status = parse(&o, argc, argv, error);
@@ -257,16 +291,17 @@ run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
   if (!status && !(run.model = load(&o, parts, &weights, error)))
     status = error->status;
   if (!status)
-    status = command(&run, error);
+    status = run_batches(&run, &o, command, error);
   if (!status && o.busy)
-    status = run_busy(&run, command, error);
-  if (!status)
+    status = run_busy(&run, &o, command, error);
+  if (run.rows->len) /* also those before a batch for which there is no memory */
     bench_rows_print(run.rows, device_gb_s(&run, machine_gb_s, threads), o.json);
   moshi_model_unref(run.model);
   bench_random_free(weights);
   g_array_unref(run.rows);
   tool_model_options_clear(&o.model);
   g_free(o.shape);
+  g_free(o.batches);
   g_free(o.kv_type);
   g_free(o.streams);
   return status;

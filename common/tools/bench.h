@@ -12,7 +12,9 @@ enum { BENCH_WARM_UP = 4 };
 typedef struct {
   ToolModelOptions model;
   char *shape;
-  int batch, frames, codebooks;
+  char *batches; /* numbers, one run for each; NULL: 1 */
+  int batch;     /* of this run */
+  int frames, codebooks;
   int context, filled; /* steps of attention, and how many are there already */
   char *kv_type;       /* NULL: f32 */
   char *streams;       /* NULL; "auto" or a number */

@@ -89,6 +89,8 @@ print_json(const BenchRow *row, double machine_gb_s)
       row->threads, row->batch, row->frames, row->ms_min, row->ms_median, row->ms_p99,
       row->bytes_per_frame, machine_gb_s, row_gb_s(row) / machine_gb_s,
       row->peak_rss_mb, row->ms_max, row->cpu_ms);
+  if (row->host_ms > 0)
+    printf(", \"host_ms\": %.4f", row->host_ms);
   if (row->context)
     printf(", \"context\": %d, \"filled\": %d, \"kv_type\": \"%s\"", row->context,
         row->filled, row->kv_type);
@@ -112,6 +114,8 @@ print_text(const BenchRow *row, double machine_gb_s)
   if (row->streams)
     printf("%d streams %s 80 ms, done after ", row->streams,
         row->holds ? "hold" : "do not hold");
+  if (row->host_ms > 0)
+    printf("%.3f ms of the host, ", row->host_ms);
   printf("%.3f ms (min %.3f, p99 %.3f of %d frames), %.3f ms of the processor, %.1f MB "
          "at %.1f GB/s, %.0f %% of the machine's, peak %.0f MB\n",
       row->ms_median, row->ms_min, row->ms_p99, row->frames, row->cpu_ms,

@@ -12,6 +12,7 @@ typedef struct {
   int threads, batch, frames;
   double ms_min, ms_median, ms_p99, ms_max; /* of one frame of the whole batch */
   double cpu_ms;                            /* of all cores, for such a frame */
+  double host_ms;         /* mean without waiting for the device; 0: that is the host */
   double bytes_per_frame; /* of weights and cache that a frame touches */
   double peak_rss_mb;     /* of the process so far */
   int context, filled;    /* steps of attention; 0 where there are none */

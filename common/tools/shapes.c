@@ -67,6 +67,15 @@ const Shape bench_shapes[] = {
         "[0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8, 8, 8, 8], "
         "\"depformer_dim_feedforward\": 3072, \"depformer_num_layers\": 4, "
         "\"delays\": [0, " DELAYS_16_2 ", " DELAYS_16_2 "]}"},
+    {"narrow-7b", "as many layers as Moshiko's: what the host does for a frame", NULL,
+        "{" COMMON ", \"model_type\": \"moshi\", \"dim\": 64, \"num_heads\": 2, "
+        "\"num_layers\": 32, \"context\": 3000, \"max_period\": 10000, "
+        "\"text_card\": 512, \"n_q\": 16, \"dep_q\": 8, "
+        "\"depformer_dim\": 32, \"depformer_num_heads\": 2, "
+        "\"depformer_multi_linear\": true, \"depformer_weights_per_step\": true, "
+        "\"depformer_pos_emb\": \"none\", \"depformer_gating\": \"silu\", "
+        "\"depformer_dim_feedforward\": 132, \"depformer_num_layers\": 6, "
+        "\"delays\": [0, " DELAYS_8 ", " DELAYS_8 "]}"},
     {"tiny", "the model in the box",
         "{\"sample_rate\": 24000, \"channels\": 1, \"frame_rate\": 12.5, "
         "\"seanet\": {\"channels\": 1, \"dimension\": 128, \"causal\": true, "

@@ -134,6 +134,12 @@ device_copy_gb_s(MoshiDevice *base)
   return best > 0 ? 2.0 * bytes / best / 1e6 : 0;
 }
 
+static double
+device_waited_s(MoshiDevice *base)
+{
+  return moshi_cuda_waited_ns() / 1e9;
+}
+
 /* Large uploads are those of weights, before any frame. */
 static void
 device_upload(MoshiDevice *base, void *dst, const void *host, size_t bytes)
@@ -250,6 +256,7 @@ operations(void)
     ops.free = device_free;
     ops.available = device_available;
     ops.copy_gb_s = device_copy_gb_s;
+    ops.waited_s = device_waited_s;
     ops.upload = device_upload;
     ops.download = device_download;
     ops.begin = device_begin;

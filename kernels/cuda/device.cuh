@@ -143,6 +143,8 @@ bool moshi_cuda_frame_init(MoshiCuda *d);
 float *moshi_cuda_scratch(MoshiCuda *d, size_t bytes);
 /* Runs what is recorded and waits for it. */
 void moshi_cuda_flush(MoshiCuda *d);
+/* How long flushes have waited, on all cards. */
+uint64_t moshi_cuda_waited_ns(void);
 /* Appends a copy to the host, which is at the returned offset of `results` after a
  * flush. */
 size_t moshi_cuda_result(MoshiCuda *d, const void *src, size_t bytes);

@@ -1,5 +1,7 @@
 /* Recording a frame, and running it: one by one the first time it is seen, captured
  * the second time, a single launch from then on. */
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -338,6 +340,23 @@ run(MoshiCuda *d)
     moshi_cuda_check(d, cudaGetLastError());
 }
 
+static std::atomic<uint64_t> waited_ns;
+
+uint64_t
+moshi_cuda_waited_ns(void)
+{
+  return waited_ns;
+}
+
+static void
+wait(MoshiCuda *d)
+{
+  const auto began = std::chrono::steady_clock::now();
+  moshi_cuda_check(d, cudaStreamSynchronize(d->stream));
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - began;
+  waited_ns += took.count();
+}
+
 /* How much of each chunk is used belongs to what a graph was captured with; it follows
  * from the records, which hold the sizes of all that was pushed. */
 void
@@ -345,7 +364,7 @@ moshi_cuda_flush(MoshiCuda *d)
 {
   if (!d->error && d->records.used) {
     run(d);
-    moshi_cuda_check(d, cudaStreamSynchronize(d->stream));
+    wait(d);
   }
   d->records.used = d->results.used = 0;
   d->n_pushed = 0;

@@ -9,7 +9,7 @@
 #define MOSHI_CUDA_TEXT(x) MOSHI_CUDA_TEXT_(x)
 #define MOSHI_CUDA_INTERFACE                                                           \
   "moshi " MOSHI_CUDA_TEXT(MOSHI_VERSION_MAJOR) "." MOSHI_CUDA_TEXT(                   \
-      MOSHI_VERSION_MINOR) "." MOSHI_CUDA_TEXT(MOSHI_VERSION_MICRO) " cuda 1"
+      MOSHI_VERSION_MINOR) "." MOSHI_CUDA_TEXT(MOSHI_VERSION_MICRO) " cuda 2"
 
 #define MOSHI_CUDA_EXPORT __attribute__((visibility("default")))
 
