@@ -78,6 +78,22 @@ most_slots(const MoshiBatchKind *kind, const MoshiModel *model, const char *comm
   return cpu && moshi_model_bytes(model, kind->part) <= CACHED_BYTES ? 1 : MOST_SLOTS;
 }
 
+/* Opens streams for b->n slots. More than one are not to take most of what is free on a
+ * card: others are to come. */
+static bool
+open_streams(MoshiBatch *b, MoshiModel *model, const void *options, MoshiError *error)
+{
+  MoshiDevice *d = moshi_model_get_device(model);
+  const uint64_t before = d->ops->available ? d->ops->available(d) : 0;
+  b->streams = b->kind->open(model, b->n, options, error);
+  if (!b->streams || b->n == 1 || !before || d->ops->available(d) >= before / 2)
+    return b->streams;
+  b->kind->close(b->streams);
+  b->streams = NULL;
+  error->status = MOSHI_ERROR_MEMORY;
+  return false;
+}
+
 /* For as many slots as there is memory for. */
 static MoshiBatch *
 batch_new(const MoshiBatchKind *kind, MoshiModel *model, const char *common,
@@ -88,8 +104,7 @@ batch_new(const MoshiBatchKind *kind, MoshiModel *model, const char *common,
   b->kind = kind;
   b->common = g_strdup(common);
   for (b->n = most_slots(kind, model, common); b->n > 0; b->n /= 2) {
-    b->streams = kind->open(model, b->n, options, &own);
-    if (b->streams || own.status != MOSHI_ERROR_MEMORY)
+    if (open_streams(b, model, options, &own) || own.status != MOSHI_ERROR_MEMORY)
       break;
   }
   if (!b->streams) {

@@ -6,12 +6,14 @@
 
 #include "device/device.h"
 #include "emulation/counters.h"
+#include "engine/model.h"
 #include "lm-vectors.h"
 
 /* ------------------------------------------------------------------- opening */
 
 typedef struct {
   const char *name, *machine, *device, *message;
+  MoshiStatus status; /* 0: MOSHI_ERROR_NOT_FOUND */
 } Refusal;
 
 static const Refusal refusals[] = {
@@ -28,6 +30,10 @@ static const Refusal refusals[] = {
     {"old-card", "cc=75", "cuda:0",
         "cuda:0 (Emulation) has compute capability 7.5, and this build begins at 8.0; "
         "use a newer card or device 'cpu'"},
+    {"taken-card", "taken=1", "cuda",
+        "cuda:0 (Emulation) cannot be used: cudaErrorDevicesUnavailable: CUDA-capable "
+        "device(s) is/are busy or unavailable",
+        MOSHI_ERROR_DEVICE},
     {"eighth-card", "devices=1", "cuda:7",
         "device 'cuda:7': this machine has 1 CUDA card, of which the first is "
         "'cuda:0'"},
@@ -44,17 +50,21 @@ test_refusal(gconstpointer data)
   g_setenv("MOSHI_EMULATION", r->machine, TRUE);
   g_assert_null(moshi_device_open(r->device, 1, &error));
   g_assert_cmpstr(error.message, ==, r->message);
-  g_assert_cmpint(error.status, ==, MOSHI_ERROR_NOT_FOUND);
+  g_assert_cmpint(error.status, ==, r->status ? r->status : MOSHI_ERROR_NOT_FOUND);
 }
 
 static void
 test_auto(void)
 {
   MoshiError error = {0};
-  g_setenv("MOSHI_EMULATION", "driver=0", TRUE);
-  MoshiDevice *d = moshi_device_open("auto", 1, &error);
-  g_assert_cmpstr(d->ops->name, ==, "cpu");
-  moshi_device_close(d);
+  MoshiDevice *d;
+  for (size_t i = 0; i < G_N_ELEMENTS(refusals); i++)
+    if (strcmp(refusals[i].device, "cuda") == 0) {
+      g_setenv("MOSHI_EMULATION", refusals[i].machine, TRUE);
+      d = moshi_device_open("auto", 1, &error);
+      g_assert_cmpstr(d->ops->name, ==, "cpu");
+      moshi_device_close(d);
+    }
   g_setenv("MOSHI_EMULATION", "devices=2", TRUE);
   d = moshi_device_open("auto", 1, &error);
   g_assert_cmpstr(d->description, ==, "cuda:0 (Emulation, 9 GB)");
@@ -141,6 +151,62 @@ test_admission(void)
     moshi_session_free(sessions[i]);
   }
   moshi_model_unref(model);
+}
+
+/* A batch that is made for more than its first stream leaves room for what comes. */
+static void
+test_room(void)
+{
+  MoshiSessionOptions options;
+  MoshiError error = {0};
+  MoshiSlot *slots[40];
+  g_setenv("MOSHI_EMULATION", "memory=12000000", TRUE);
+  MoshiModel *model = open_on("cuda", &error);
+  MoshiDevice *d = moshi_model_get_device(model);
+  g_assert_cmpint(moshi_model_load(model, NULL, NULL, &error), ==, 0);
+  const uint64_t before = d->ops->available(d);
+  moshi_session_options_init(&options, model);
+  slots[0] = moshi_session_slot_new(model, &options, &error);
+  g_assert_cmpuint(d->ops->available(d), >=, before / 2);
+  int n = 1;
+  while (n < 40 && (slots[n] = moshi_session_slot_new(model, &options, &error)))
+    n++;
+  g_test_message("%d streams", n);
+  g_assert_cmpint(n, <, 40);
+  g_assert_cmpint(n, >, 4);
+  g_assert_cmpint(error.status, ==, MOSHI_ERROR_MEMORY);
+  for (int i = 0; i < n; i++)
+    moshi_slot_free(slots[i]);
+  moshi_model_unref(model);
+}
+
+/* Another process takes what was free, from the nth piece of memory on: loading or the
+ * session says so, frames never do. */
+static void
+test_taken_memory(void)
+{
+  bool done = false;
+  for (int n = 1; !done; n++) {
+    MoshiError error = {0};
+    char *machine = g_strdup_printf("fail-malloc=%d", n);
+    g_setenv("MOSHI_EMULATION", machine, TRUE);
+    MoshiModel *model = open_on("cuda", &error);
+    MoshiSession *s = NULL;
+    if (model && !moshi_model_load(model, NULL, NULL, &error))
+      s = new_session(model, 2, &error);
+    done = s != NULL;
+    if (!done) {
+      g_assert_cmpint(error.status, ==, MOSHI_ERROR_MEMORY);
+      g_assert_cmpstr(error.message, !=, "");
+    }
+    for (int t = 0; done && t < 3; t++)
+      if (step(s, 2, &error))
+        g_error("%s, frame %d: %s", machine, t, error.message);
+    moshi_session_free(s);
+    moshi_model_unref(model);
+    g_free(machine);
+    g_assert_cmpint(n, <, 1000);
+  }
 }
 
 /* ---------------------------------------------------------------- a lost card */
@@ -385,6 +451,8 @@ main(int argc, char **argv)
   g_test_add_func("/cuda/auto", test_auto);
   g_test_add_func("/cuda/small-card", test_small_card);
   g_test_add_func("/cuda/admission", test_admission);
+  g_test_add_func("/cuda/room", test_room);
+  g_test_add_func("/cuda/taken-memory", test_taken_memory);
   g_test_add_func("/cuda/lost-card", test_lost_card);
   g_test_add_func("/cuda/lost-card/shared", test_lost_shared);
   g_test_add_func("/cuda/one-graph", test_one_graph);

@@ -4,9 +4,16 @@
  * MOSHI_EMULATION, read whenever devices are counted, says what the machine is like
  * and what goes wrong: "devices=1,driver=13000,cc=90,memory=BYTES,seed=1" and
  * "fail-malloc=N" (from the Nth on), "fail-launch=N" (the Nth kernel faults, and the
+<<<<<<< HEAD
  * device stays lost). driver=0: there is none; dry=1: kernels are not run, so that what is
  * left is the time of the host. ahead=N: before a kernel runs, a block of each of up to N
  * behind it that may start early has begun, so that what they read too early is not
+=======
+ * device stays lost). driver=0: there is none; taken=1: another process has the card for
+ * itself; dry=1: kernels are not run, so that what is
+ * left is the time of the host. ahead=N: before a kernel runs, some blocks of up to N
+ * behind it that may start early have begun, so that what they read too early is not
+>>>>>>> 172d1d6 (tmp)
  * there yet; plain-graphs=1: they cannot be captured. */
 #include <cuda_runtime.h>
 
@@ -59,8 +66,8 @@ static const int RUNTIME = 13000;
 static struct {
   std::string text;
   long devices = 1, driver = RUNTIME, cc = 90, seed = 1;
-  long long memory = 8ll << 30, fail_malloc = 0, fail_launch = 0, dry = 0, ahead = 2,
-            plain_graphs = 0;
+  long long memory = 8ll << 30, fail_malloc = 0, fail_launch = 0, dry = 0, taken = 0,
+            ahead = 2, plain_graphs = 0;
 } machine;
 
 static std::recursive_mutex lock;
@@ -101,6 +108,8 @@ configure()
       machine.memory = value;
     if (key == "fail-malloc")
       machine.fail_malloc = value;
+    if (key == "taken")
+      machine.taken = value;
     if (key == "dry")
       machine.dry = value;
     if (key == "ahead")
@@ -624,6 +633,8 @@ static const struct {
         "CUDA driver version is insufficient for CUDA runtime version"},
     {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorDevicesUnavailable, "cudaErrorDevicesUnavailable",
+        "CUDA-capable device(s) is/are busy or unavailable"},
     {cudaErrorIllegalAddress, "cudaErrorIllegalAddress",
         "an illegal memory access was encountered"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
