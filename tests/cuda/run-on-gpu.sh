@@ -1,6 +1,8 @@
 #!/bin/sh
 # The CUDA back end on a card, inside ten minutes and without GStreamer: checks, golden
-# vectors, compute-sanitizer, then figures. Last line: "N passed, N failed".
+# vectors, then figures and what of an H200's bars they meet, then compute-sanitizer
+# with the time that is left. Last line: "N passed, N failed", of all that was run; a bar
+# that is missed is no failure.
 #
 # Usage: sh tests/cuda/run-on-gpu.sh [--out DIR]     builds, and runs on this machine
 #        sh tests/cuda/run-on-gpu.sh --pack DIR [ARCH…]  builds for sm_90, or ARCHs, and
@@ -8,18 +10,72 @@
 #            sh DIR/run-on-gpu.sh [--out DIR]
 #        sh tests/cuda/run-on-gpu.sh --emulated BUILD [--out DIR]  tries this script with
 #            the emulation of a build, and small models
+#        sh tests/cuda/run-on-gpu.sh --bars FIGURES.json  what of the bars figures meet
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 out=${TMPDIR:-/tmp}/moshi-gpu
-emulated='' pack='' archs=''
+emulated='' pack='' archs='' figures=''
 while [ $# -gt 0 ]; do
   case $1 in
     --out) out=$2 && shift 2 ;;
     --pack) pack=$2 && shift 2 && archs=$* && break ;;
     --emulated) emulated=$2 && shift 2 ;;
+    --bars) figures=$2 && shift 2 ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit 1 ;;
   esac
 done
+
+# ------------------------------------------------------------------------- bars
+
+# What the figures of an H200 are held against; the last number on a line is the bar.
+bars() {
+  awk -v lm="$lm" -v codec="$codec" -v sessions="$sessions" -v streams="$streams" '
+    function field(name) {
+      if (!match($0, "\"" name "\": *\"?[^,\"}]*"))
+        return ""
+      value = substr($0, RSTART, RLENGTH)
+      sub(/^[^:]*: *"?/, "", value)
+      return value
+    }
+    function sum(a, b) { return a == "" || b == "" ? "" : a + b }
+    function bar(what, value, low, high) {
+      said = value == "" ? "not measured" : value >= low && value <= high ? "PASS" : "FAIL"
+      limit = low > 0 ? "at least " low : "at most " high
+      printf "%-12s %-58s %9s  %s\n", said, what, value == "" ? "" : sprintf("%.3f", value), limit
+    }
+    {
+      bench = field("bench"); batch = field("batch")
+      key = bench " " field("shape") " " field("quantization") " " batch
+      median[key] = field("ms_median"); p99[key] = field("ms_p99"); host[key] = field("host_ms")
+    }
+    bench ~ /^kernel:/ && bench != "kernel:attend" && batch == 1 {
+      part = 100 * field("bandwidth_fraction")
+      if (least == "" || part < least)
+        least = part
+    }
+    END {
+      at = "lm-step " lm
+      bar("7B, bf16, one stream, context full: ms a frame", median[at " bf16 1"], 0, 6)
+      bar("7B, q8, one stream, context full: ms a frame", median[at " q8 1"], 0, 4)
+      bar("7B, q4, one stream, context full: ms a frame", median[at " q4 1"], 0, 3)
+      bar("slowest product of one row: % of a copy", least, 80, 1000)
+      bar(sessions " sessions of the 7B, q8: ms, 99 of 100 frames", p99[at " q8 " sessions], 0, 60)
+      bar(2 * sessions " of them (the aim)", p99[at " q8 " 2 * sessions], 0, 60)
+      encode = "mimi-encode " codec " none "; decode = "mimi-decode " codec " none "
+      bar("Mimi both ways, one stream: ms a frame", sum(median[encode 1], median[decode 1]), 0, 1)
+      bar("Mimi both ways, " streams " streams: ms, 99 of 100 frames",
+        sum(p99[encode streams], p99[decode streams]), 0, 80)
+      bar("host, a frame of the 7B: ms", host[at " q8 1"], 0, 0.1)
+      bar("computing from sound to sound, q8: ms, 99 of 100 frames",
+        sum(p99[at " q8 1"], sum(p99[encode 1], p99[decode 1])), 0, 15)
+    }' "$1"
+}
+
+lm=moshi-7b codec=mimi sessions=64 streams=500
+if [ "$figures" ]; then
+  bars "$figures"
+  exit
+fi
 
 # ------------------------------------------------------------------------ build
 
@@ -138,6 +194,7 @@ if [ "$emulated" ]; then
   check mimi 60 "$kit/bin/test-mimi" -p /mimi/encode/mimi-mini/mimi-mini.frame1/1
 else
   check mimi 60 "$kit/bin/test-mimi"
+<<<<<<< HEAD
   MOSHI_CUDA_GRAPHS=0 && export MOSHI_CUDA_GRAPHS
   unchained check lm-unchained 60 "$kit/bin/test-lm" -p /lm/golden
   check lm-without-graphs 60 "$kit/bin/test-lm" -p /lm/golden
@@ -148,13 +205,18 @@ else
       "$kit/bin/test-lm" -p /lm/golden/lm-mini.greedy
   done
   unset MOSHI_CUDA_GRAPHS
+=======
+  check lm-without-graphs 60 env MOSHI_CUDA_GRAPHS=0 "$kit/bin/test-lm" -p /lm/golden
+>>>>>>> 172d1d6 (tmp)
 fi
 
 # --------------------------------------------------------------------- figures
 
 bench="$kit/bin/moshi-bench"
 if [ "$emulated" ]; then
+  lm=tiny codec=tiny sessions=1 streams=2
   figure 60 "$bench" kernels --device cuda --shrink 512 --json
+<<<<<<< HEAD
   figure 60 "$bench" lm --device cuda --model "$kit/vectors/lm-mini" --frames 2 --json
   unchained figure 60 "$bench" lm --device cuda --model "$kit/vectors/lm-mini" --frames 2 --json
   figure 60 "$bench" mimi --device cuda --model "$kit/vectors/mimi-mini" --frames 2 --json
@@ -170,18 +232,43 @@ else
     done
     unchained figure 30 "$bench" lm --device cuda --shape moshi-7b \
       --quantization $quantization --kv-type int8 --filled 2900 --json
+=======
+  figure 90 "$bench" mimi --device cuda --shape tiny --batch 1,2 --frames 2 --json
+  figure 90 "$bench" lm --device cuda --shape tiny --quantization q8 --batch 1,2 \
+    --kv-type int8 --filled 60 --frames 2 --json
+else
+  figure 60 "$bench" kernels --device cuda --json
+  figure 60 "$bench" mimi --device cuda --shape mimi --batch 1,8,32,128,500 --json
+  for quantization in q8 q4 bf16; do
+    figure 120 "$bench" lm --device cuda --shape moshi-7b --quantization $quantization \
+      --batch 1,16,64,128 --kv-type int8 --filled 2900 --json
+>>>>>>> 172d1d6 (tmp)
   done
   for shape in hibiki-2b stt-1b; do
     for quantization in bf16 q8 q4; do
-      figure 20 "$bench" lm --device cuda --shape $shape --quantization $quantization --json
+      figure 40 "$bench" lm --device cuda --shape $shape --quantization $quantization \
+        --batch 1,32,128 --kv-type int8 --json
     done
   done
-  if command -v ncu >/dev/null; then
-    check ncu 60 env MOSHI_CUDA_GRAPHS=0 ncu --launch-skip 400 --launch-count 40 \
-      --section SpeedOfLight --csv --log-file "$out/ncu.csv" \
-      "$bench" lm --device cuda --shape stt-1b --frames 4
-  fi
 fi
+<<<<<<< HEAD
 echo "figures: $out/figures.json (-unchained: with MOSHI_CUDA_PDL=0), logs beside it"
+=======
+bars "$out/figures.json" | tee "$out/bars.txt"
+if [ "$emulated" ]; then # all but the two formats that were not tried
+  check bars test "$(grep -c 'not measured' "$out/bars.txt")" = 2
+else
+  export MOSHI_CUDA_GRAPHS=0 MOSHI_TEST_STEPS=4
+  for tool in memcheck racecheck initcheck synccheck; do
+    command -v compute-sanitizer >/dev/null || break
+    check "$tool" 45 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      "$kit/bin/test-lm" -p /lm/golden/lm-mini.greedy
+  done
+  command -v ncu >/dev/null && check ncu 60 ncu --launch-skip 400 --launch-count 40 \
+    --section SpeedOfLight --csv --log-file "$out/ncu.csv" \
+    "$bench" lm --device cuda --shape stt-1b --frames 4
+fi
+echo "figures: $out/figures.json, bars: $out/bars.txt, logs beside them"
+>>>>>>> 172d1d6 (tmp)
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
