@@ -62,12 +62,12 @@ at_chunk(const MoshiRows *w, MoshiType type, int row, int chunk)
 INLINE void
 order_columns(int16_t *x)
 {
-  int16_t from[GROUP];
-  memcpy(from, x, sizeof from);
-  for (int i = 0; i < GROUP / 2; i++) {
-    x[i] = from[2 * i];
-    x[i + GROUP / 2] = from[2 * i + 1];
-  }
+  uint32_t pairs[GROUP / 2];
+  memcpy(pairs, x, sizeof pairs);
+  for (int i = 0; i < GROUP / 2; i++)
+    x[i] = (int16_t)pairs[i];
+  for (int i = 0; i < GROUP / 2; i++)
+    x[i + GROUP / 2] = (int16_t)(pairs[i] >> 16);
 }
 
 /* n ≤ CHUNK floats. What is below 2^-110 counts as zero; a chunk that is not finite
