@@ -101,15 +101,25 @@ template <int TYPE, int ITEMS> struct Block {
   static_assert(ITEMS * SUM_PITCH * (int)sizeof(float) <= AHEAD * BYTES, "sums fit");
   static_assert(AHEAD >= 2, "a stage is computed while the next is copied");
 
+  /* A thread copies the same unit of 16 bytes of some rows. */
+  static constexpr int UNITS = 2 * Tensor::W / 16, COPIES = ROWS * UNITS / THREADS;
+
   float sums[MT][NT][4];
+  const uint8_t *from[COPIES], *of_x;
   /* Scales and biases of a stage, and of the next: of rows g and g + 8 of tile t / 2 for
    * step t % 2, which the four lanes of a g have for each other. */
   float2 factors[2], next[2];
-  int factor_rows[2];
+  int factor_rows[2], pieces;
   int row_warp, item_warp, lane;
 
-  __device__ __forceinline__ explicit Block(const MoshiCudaLinear &a) : sums{}
+  __device__ __forceinline__ Block(const MoshiCudaLinear &a, const Plan &plan) : sums{}
   {
+    const size_t stride = moshi_row_stride(TYPE, a.w.cols);
+    pieces = moshi_pieces(a.w.cols, Piece::N);
+    for (int i = 0; i < COPIES; i++)
+      from[i] = static_cast<const uint8_t *>(a.w.data) +
+                row_of(a, (threadIdx.x + i * THREADS) / UNITS) * stride;
+    of_x = plan.x + (size_t)blockIdx.x * plan.stages * X_BYTES;
     lane = threadIdx.x % MOSHI_WARP;
     row_warp = threadIdx.x / MOSHI_WARP % ROW_WARPS;
     item_warp = threadIdx.x / MOSHI_WARP / ROW_WARPS;
@@ -119,29 +129,25 @@ template <int TYPE, int ITEMS> struct Block {
   }
 
   /* Queue the copies of a stage's weights, and of its x. */
-  __device__ static __forceinline__ void copy_weights(
-      const MoshiCudaLinear &a, int stage, uint8_t *to)
+  __device__ __forceinline__ void copy_weights(int stage, uint8_t *to) const
   {
-    constexpr int UNITS = 2 * Tensor::W / 16;
-    const int pieces = moshi_pieces(a.w.cols, Piece::N);
-    const size_t stride = moshi_row_stride(TYPE, a.w.cols);
-    const uint8_t *data = static_cast<const uint8_t *>(a.w.data);
-
+    const int p = stage * UNITS + threadIdx.x % UNITS;
+    const size_t offset = Piece::offset(p);
+    to += threadIdx.x / UNITS * Tensor::PITCH + threadIdx.x % UNITS * 16;
 #pragma unroll
-    for (int i = threadIdx.x; i < ROWS * UNITS; i += THREADS) {
-      const int row = i / UNITS, p = stage * UNITS + i % UNITS;
-      moshi_copy_async(to + row * Tensor::PITCH + i % UNITS * 16,
-          data + row_of(a, row) * stride + (p < pieces ? Piece::offset(p) : 0),
-          p < pieces);
-    }
+    for (int i = 0; i < COPIES; i++)
+      moshi_copy_async(
+          to + i * (THREADS / UNITS) * Tensor::PITCH, from[i] + offset, p < pieces);
   }
 
-  __device__ static __forceinline__ void copy_x(
-      const Plan &plan, int stage, uint8_t *to)
+  __device__ __forceinline__ void copy_x(int stage, uint8_t *to) const
   {
-    const uint8_t *x = plan.x + ((size_t)blockIdx.x * plan.stages + stage) * X_BYTES;
-    for (int i = threadIdx.x; i < X_BYTES / 16; i += THREADS)
-      moshi_copy_async(to + W_BYTES + i * 16, x + i * 16, true);
+    const uint8_t *x = of_x + (size_t)stage * X_BYTES + threadIdx.x * 16;
+    to += W_BYTES + threadIdx.x * 16;
+#pragma unroll
+    for (int i = 0; i < X_BYTES; i += THREADS * 16)
+      if (i + (int)threadIdx.x * 16 < X_BYTES)
+        moshi_copy_async(to + i, x + i, true);
   }
 
   __device__ __forceinline__ void load_factors(const MoshiCudaLinear &a, int stage)
@@ -362,17 +368,17 @@ __launch_bounds__(THREADS, 2) product_kernel(MoshiCudaLinear a, Plan plan)
   MOSHI_DYNAMIC_SHARED(uint8_t, shared);
   using B = Block<TYPE, ITEMS>;
   const int first = blockIdx.z * plan.part, end = min(first + plan.part, plan.stages);
-  B block(a);
+  B block(a, plan);
 
   /* The first weights are on their way while x is laid out. */
   block.load_factors(a, first);
   for (int i = 0; i < B::AHEAD - 1 && first + i < end; i++)
-    B::copy_weights(a, first + i, shared + i * B::BYTES);
+    block.copy_weights(first + i, shared + i * B::BYTES);
   moshi_grid_release();
   moshi_grid_wait();
   for (int i = 0; i < B::AHEAD - 1; i++) {
     if (first + i < end)
-      B::copy_x(plan, first + i, shared + i * B::BYTES);
+      block.copy_x(first + i, shared + i * B::BYTES);
     moshi_copies_commit();
   }
   for (int s = first, at = 0; s < end; s++, at = at + 1 < B::AHEAD ? at + 1 : 0) {
@@ -380,8 +386,8 @@ __launch_bounds__(THREADS, 2) product_kernel(MoshiCudaLinear a, Plan plan)
     __syncthreads(); /* all have this stage, and are done with the last one */
     if (const int later = s + B::AHEAD - 1; later < end) {
       uint8_t *to = shared + (at ? at - 1 : B::AHEAD - 1) * B::BYTES;
-      B::copy_weights(a, later, to);
-      B::copy_x(plan, later, to);
+      block.copy_weights(later, to);
+      block.copy_x(later, to);
     }
     moshi_copies_commit();
     block.turn_factors();
