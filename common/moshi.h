@@ -7,7 +7,8 @@
  * Every stream has a batch of slots, each a conversation of its own; a step
  * advances the slots of a run mask by one frame of 80 ms. A slot's results
  * depend on its own input alone: not on the batch around it, on how input was
- * chunked, or on the number of threads.
+ * chunked, or on the number of threads. (On a CUDA card the last bits of a language
+ * model's logits differ between frames of up to eight running slots and of more.)
  *
  * Units: PCM is mono f32 at 24 kHz, nominal ±1, not clipped. A frame is
  * moshi_model_info()->frame_size samples. Codes are indices below

@@ -11,8 +11,8 @@ typedef struct {
   bool chains;   /* they may start early, as in a frame */
 } MoshiCudaBench;
 
-/* Times the products of every type for batches of 1 to 16, and attention; calls
- * report() for each. Returns CUDA's first error. */
+/* Times the products of every type for batches of 1 to 128, or 16 if it is shrunk, and
+ * attention; calls report() for each. Returns CUDA's first error. */
 cudaError_t moshi_cuda_bench(const MoshiCudaBench *bench,
     void (*report)(void *ctx, const MoshiTimed *timed), void *ctx);
 
