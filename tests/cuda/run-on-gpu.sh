@@ -194,20 +194,10 @@ if [ "$emulated" ]; then
   check mimi 60 "$kit/bin/test-mimi" -p /mimi/encode/mimi-mini/mimi-mini.frame1/1
 else
   check mimi 60 "$kit/bin/test-mimi"
-<<<<<<< HEAD
+  check lm-without-graphs 60 env MOSHI_CUDA_GRAPHS=0 "$kit/bin/test-lm" -p /lm/golden
   MOSHI_CUDA_GRAPHS=0 && export MOSHI_CUDA_GRAPHS
   unchained check lm-unchained 60 "$kit/bin/test-lm" -p /lm/golden
-  check lm-without-graphs 60 "$kit/bin/test-lm" -p /lm/golden
-  MOSHI_TEST_STEPS=4
-  for tool in memcheck racecheck initcheck synccheck; do
-    command -v compute-sanitizer >/dev/null || break
-    check "$tool" 45 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      "$kit/bin/test-lm" -p /lm/golden/lm-mini.greedy
-  done
   unset MOSHI_CUDA_GRAPHS
-=======
-  check lm-without-graphs 60 env MOSHI_CUDA_GRAPHS=0 "$kit/bin/test-lm" -p /lm/golden
->>>>>>> 172d1d6 (tmp)
 fi
 
 # --------------------------------------------------------------------- figures
@@ -216,33 +206,18 @@ bench="$kit/bin/moshi-bench"
 if [ "$emulated" ]; then
   lm=tiny codec=tiny sessions=1 streams=2
   figure 60 "$bench" kernels --device cuda --shrink 512 --json
-<<<<<<< HEAD
-  figure 60 "$bench" lm --device cuda --model "$kit/vectors/lm-mini" --frames 2 --json
-  unchained figure 60 "$bench" lm --device cuda --model "$kit/vectors/lm-mini" --frames 2 --json
-  figure 60 "$bench" mimi --device cuda --model "$kit/vectors/mimi-mini" --frames 2 --json
-else
-  figure 60 "$bench" kernels --device cuda --json
-  for batch in 1 32 128; do
-    figure 20 "$bench" mimi --device cuda --shape mimi --batch $batch --json
-  done
-  for quantization in bf16 q8 q4; do
-    for batch in 1 16 64; do
-      figure 60 "$bench" lm --device cuda --shape moshi-7b --quantization $quantization \
-        --batch $batch --kv-type int8 --filled 2900 --json
-    done
-    unchained figure 30 "$bench" lm --device cuda --shape moshi-7b \
-      --quantization $quantization --kv-type int8 --filled 2900 --json
-=======
   figure 90 "$bench" mimi --device cuda --shape tiny --batch 1,2 --frames 2 --json
   figure 90 "$bench" lm --device cuda --shape tiny --quantization q8 --batch 1,2 \
     --kv-type int8 --filled 60 --frames 2 --json
+  unchained figure 60 "$bench" lm --device cuda --shape tiny --quantization q8 --frames 2 --json
 else
   figure 60 "$bench" kernels --device cuda --json
   figure 60 "$bench" mimi --device cuda --shape mimi --batch 1,8,32,128,500 --json
   for quantization in q8 q4 bf16; do
     figure 120 "$bench" lm --device cuda --shape moshi-7b --quantization $quantization \
       --batch 1,16,64,128 --kv-type int8 --filled 2900 --json
->>>>>>> 172d1d6 (tmp)
+    unchained figure 30 "$bench" lm --device cuda --shape moshi-7b \
+      --quantization $quantization --kv-type int8 --filled 2900 --json
   done
   for shape in hibiki-2b stt-1b; do
     for quantization in bf16 q8 q4; do
@@ -251,9 +226,6 @@ else
     done
   done
 fi
-<<<<<<< HEAD
-echo "figures: $out/figures.json (-unchained: with MOSHI_CUDA_PDL=0), logs beside it"
-=======
 bars "$out/figures.json" | tee "$out/bars.txt"
 if [ "$emulated" ]; then # all but the two formats that were not tried
   check bars test "$(grep -c 'not measured' "$out/bars.txt")" = 2
@@ -268,7 +240,6 @@ else
     --section SpeedOfLight --csv --log-file "$out/ncu.csv" \
     "$bench" lm --device cuda --shape stt-1b --frames 4
 fi
-echo "figures: $out/figures.json, bars: $out/bars.txt, logs beside them"
->>>>>>> 172d1d6 (tmp)
+echo "figures: $out/figures.json (-unchained: with MOSHI_CUDA_PDL=0), bars: $out/bars.txt, logs"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

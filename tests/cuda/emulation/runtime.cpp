@@ -4,16 +4,10 @@
  * MOSHI_EMULATION, read whenever devices are counted, says what the machine is like
  * and what goes wrong: "devices=1,driver=13000,cc=90,memory=BYTES,seed=1" and
  * "fail-malloc=N" (from the Nth on), "fail-launch=N" (the Nth kernel faults, and the
-<<<<<<< HEAD
- * device stays lost). driver=0: there is none; dry=1: kernels are not run, so that what is
- * left is the time of the host. ahead=N: before a kernel runs, a block of each of up to N
- * behind it that may start early has begun, so that what they read too early is not
-=======
  * device stays lost). driver=0: there is none; taken=1: another process has the card for
- * itself; dry=1: kernels are not run, so that what is
- * left is the time of the host. ahead=N: before a kernel runs, some blocks of up to N
- * behind it that may start early have begun, so that what they read too early is not
->>>>>>> 172d1d6 (tmp)
+ * itself; dry=1: kernels are not run, so that what is left is the time of the host.
+ * ahead=N: before a kernel runs, a block of each of up to N behind it that may start
+ * early has begun, so that what they read too early is not
  * there yet; plain-graphs=1: they cannot be captured. */
 #include <cuda_runtime.h>
 
