@@ -195,9 +195,7 @@ if [ "$emulated" ]; then
 else
   check mimi 60 "$kit/bin/test-mimi"
   check lm-without-graphs 60 env MOSHI_CUDA_GRAPHS=0 "$kit/bin/test-lm" -p /lm/golden
-  MOSHI_CUDA_GRAPHS=0 && export MOSHI_CUDA_GRAPHS
   unchained check lm-unchained 60 "$kit/bin/test-lm" -p /lm/golden
-  unset MOSHI_CUDA_GRAPHS
 fi
 
 # --------------------------------------------------------------------- figures
