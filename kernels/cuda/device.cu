@@ -339,8 +339,10 @@ init(MoshiCuda *d, int index, const cudaDeviceProp *card, MoshiError *error)
     status = d->error;
   if (status == cudaSuccess)
     return 0;
-  return moshi_cuda_fail(error, MOSHI_ERROR_DEVICE, "%s cannot be used: %s: %s",
-      d->name, cudaGetErrorName(status), cudaGetErrorString(status));
+  return moshi_cuda_fail(error,
+      status == cudaErrorMemoryAllocation ? MOSHI_ERROR_MEMORY : MOSHI_ERROR_DEVICE,
+      "%s cannot be used: %s: %s", d->name, cudaGetErrorName(status),
+      cudaGetErrorString(status));
 }
 
 extern "C" MOSHI_CUDA_EXPORT const char moshi_cuda_interface[] = MOSHI_CUDA_INTERFACE;

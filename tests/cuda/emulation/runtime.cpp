@@ -394,6 +394,8 @@ cudaSetDevice(int device)
     return result(driver_error());
   if (device < 0 || device >= machine.devices)
     return result(cudaErrorInvalidDevice);
+  if (machine.taken)
+    return result(cudaErrorDevicesUnavailable);
   return result(cudaSuccess);
 }
 
