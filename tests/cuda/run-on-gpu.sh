@@ -39,7 +39,7 @@ bars() {
     }
     function sum(a, b) { return a == "" || b == "" ? "" : a + b }
     function bar(what, value, low, high) {
-      said = value == "" ? "not measured" : value >= low && value <= high ? "PASS" : "FAIL"
+      said = value == "" ? "not measured" : value + 0 >= low && value + 0 <= high ? "PASS" : "FAIL"
       limit = low > 0 ? "at least " low : "at most " high
       printf "%-12s %-58s %9s  %s\n", said, what, value == "" ? "" : sprintf("%.3f", value), limit
     }
