@@ -96,9 +96,8 @@ moshi_copy_async(void *shared, const void *global, bool there)
                : "r"((uint32_t)__cvta_generic_to_shared(shared)), "l"(global),
                "r"(there ? 16 : 0)
                : "memory");
-#else
-  *static_cast<uint4 *>(shared) =
-      there ? *static_cast<const uint4 *>(global) : make_uint4(0, 0, 0, 0);
+#elif defined(MOSHI_CUDA_EMULATION)
+  emulation::copy_async(shared, global, there);
 #endif
 }
 
@@ -108,6 +107,8 @@ moshi_copies_commit(void)
 {
 #if MOSHI_CUDA_DEVICE_CODE
   asm volatile("cp.async.commit_group;" ::: "memory");
+#elif defined(MOSHI_CUDA_EMULATION)
+  emulation::copies_commit();
 #endif
 }
 
@@ -118,6 +119,8 @@ moshi_copies_wait(void)
 {
 #if MOSHI_CUDA_DEVICE_CODE
   asm volatile("cp.async.wait_group %0;" ::"n"(LATE) : "memory");
+#elif defined(MOSHI_CUDA_EMULATION)
+  emulation::copies_wait(LATE);
 #endif
 }
 

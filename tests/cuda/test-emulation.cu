@@ -1,6 +1,6 @@
 /* The emulation itself, by kernels that use what the back end uses; on a card the same
  * program checks that CUDA behaves as the emulation does. */
-#include "../../kernels/cuda/launch.h"
+#include "../../kernels/cuda/mma.cuh"
 
 #include <cstdio>
 #include <cstdlib>
@@ -159,6 +159,57 @@ test_graph(cudaStream_t stream)
   OK(cudaFree(d_x));
 }
 
+/* --------------------------------------------------------------- copies */
+
+enum { STAGES = 3 };
+
+/* y = x, by way of shared memory: three copies of 16 bytes a thread, each a group, of
+ * which `late` may be under way when the first is read, one fewer at the second. */
+template <int LATE>
+__global__ void
+copy_stages(uint4 *y, const uint4 *x)
+{
+  MOSHI_SHARED(uint4, stages, [STAGES][32]);
+  const int i = threadIdx.x;
+  moshi_grid_wait();
+  for (int s = 0; s < STAGES; s++) {
+    moshi_copy_async(&stages[s][i], &x[s * 32 + i], i < 31);
+    moshi_copies_commit();
+  }
+  moshi_copies_wait<LATE>();
+  y[i] = stages[0][i];
+  moshi_copies_wait<(LATE > 0 ? LATE - 1 : 0)>();
+  y[32 + i] = stages[1][i];
+  moshi_copies_wait<0>();
+  y[64 + i] = stages[2][i];
+}
+
+/* Whether all of x arrives, and zeros for what is not there. */
+template <int LATE>
+static bool
+copies_are_right(cudaStream_t stream)
+{
+  std::vector<uint4> x(32 * STAGES);
+  for (unsigned i = 0; i < x.size(); i++)
+    x[i] = make_uint4(i, i + 1, i + 2, i + 3);
+  uint4 *from = on_device(x), *to = on_device(x);
+  MOSHI_LAUNCH((copy_stages<LATE>), 1, 32, 0, stream, to, from);
+  OK(cudaStreamSynchronize(stream));
+  for (unsigned i = 31; i < x.size(); i += 32)
+    x[i] = make_uint4(0, 0, 0, 0);
+  const std::vector<uint4> got = from_device(to, x.size());
+  OK(cudaFree(from));
+  OK(cudaFree(to));
+  return !memcmp(got.data(), x.data(), x.size() * sizeof x[0]);
+}
+
+static void
+test_copies(cudaStream_t stream)
+{
+  CHECK(copies_are_right<0>(stream));
+  CHECK(copies_are_right<STAGES - 1>(stream));
+}
+
 /* --------------------------------------------------------------- chains */
 
 enum Manners { PROPER, READS_EARLY, WRITES_EARLY, NEVER_WAITS };
@@ -248,6 +299,28 @@ test_bad_manners(cudaStream_t stream)
   }
 }
 
+/* Shared and device memory that nobody has written. */
+__global__ void
+read_unwritten(unsigned *out, const unsigned *fresh)
+{
+  MOSHI_SHARED(unsigned, unwritten, [32]);
+  moshi_grid_wait();
+  out[threadIdx.x] = unwritten[threadIdx.x] & fresh[threadIdx.x];
+}
+
+static void
+test_unwritten(cudaStream_t stream)
+{
+  unsigned *out = on_device(std::vector<unsigned>(32)), *fresh;
+  OK(cudaMalloc(&fresh, 32 * sizeof *fresh));
+  MOSHI_LAUNCH(read_unwritten, 1, 32, 0, stream, out, fresh);
+  OK(cudaStreamSynchronize(stream));
+  for (unsigned bits : from_device(out, 32))
+    CHECK(bits == 0xffffffffu); /* a NaN, or -1 */
+  OK(cudaFree(fresh));
+  OK(cudaFree(out));
+}
+
 /* Another process, as the emulation ends it. */
 static void
 test_never_waits(cudaStream_t stream)
@@ -283,8 +356,11 @@ main()
   test_sums(stream);
   test_votes(stream);
   test_graph(stream);
+  test_copies(stream);
   test_chain(stream);
 #ifdef MOSHI_CUDA_EMULATION
+  CHECK(!copies_are_right<STAGES>(stream)); /* read before they are made */
+  test_unwritten(stream);
   test_bad_manners(stream);
   test_never_waits(stream);
 #endif

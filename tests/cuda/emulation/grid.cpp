@@ -34,6 +34,12 @@ struct Warp {
 
 struct BlockRun;
 
+struct Copy {
+  void *to;
+  const void *from;
+  bool there;
+};
+
 struct Thread {
   Fiber fiber = {};
   uint3 index;
@@ -42,6 +48,8 @@ struct Thread {
   bool waited;      /* for the kernels before */
   Meeting *meeting; /* that it is in, or whose values it may still read */
   BlockRun *run;
+  std::vector<Copy> copies;   /* that are to be made, in order */
+  std::vector<size_t> groups; /* their ends among the copies */
 };
 
 struct BlockRun {
@@ -274,6 +282,38 @@ prefetch(const void *p, size_t bytes)
     (void)at[0], (void)at[bytes - 1]; /* for AddressSanitizer */
 }
 
+void
+copy_async(void *to, const void *from, bool there)
+{
+  self->copies.push_back({to, from, there});
+}
+
+void
+copies_commit()
+{
+  self->groups.push_back(self->copies.size());
+}
+
+void
+copies_wait(size_t late)
+{
+  std::vector<size_t> &groups = self->groups;
+  if (groups.size() <= late)
+    return;
+  const size_t n = groups.size() - late, end = groups[n - 1];
+  for (size_t i = 0; i < end; i++) {
+    const Copy &copy = self->copies[i];
+    if (copy.there)
+      memcpy(copy.to, copy.from, 16);
+    else
+      memset(copy.to, 0, 16);
+  }
+  self->copies.erase(self->copies.begin(), self->copies.begin() + end);
+  groups.erase(groups.begin(), groups.begin() + n);
+  for (size_t &group : groups)
+    group -= end;
+}
+
 /* ---------------------------------------------------------------- running */
 
 static void
@@ -284,6 +324,9 @@ thread_entry()
   me->run->launch->body();
   if (!me->waited)
     die("a thread ends without moshi_grid_wait()");
+  if (!me->copies.empty())
+    die("a thread ends before its copies are made");
+  me->groups.clear();
   me->state = DONE;
   me->run->warps[me->warp].running &= ~(1u << me->rank);
   fiber_leave(&me->fiber, true);

@@ -26,6 +26,11 @@ void block_barrier();
 void grid_wait();
 /* Dies where a card would. */
 void prefetch(const void *p, size_t bytes);
+/* Copies of 16 bytes, or of zeros, in groups. None is made before the wait for its
+ * group, when all but the newest `late` of the thread's groups are. */
+void copy_async(void *to, const void *from, bool there);
+void copies_commit();
+void copies_wait(size_t late);
 void warp_barrier(unsigned mask);
 /* Every lane of the mask gives 16 bytes and gets all lanes' [32][16] until its next
  * warp function. */
