@@ -103,11 +103,11 @@ describe(void)
 {
   GString *text = g_string_new("Shapes:\n");
   for (const Shape *shape = bench_shapes; shape->name; shape++)
-    g_string_append_printf(text, "  %-12s%s\n", shape->name, shape->about);
+    g_string_append_printf(text, "  %-16s%s\n", shape->name, shape->about);
   g_string_append(text, "\nFormats of a shape's language model, for --quantization, "
                         "beside none, q8 and q4:\n");
   for (const Format *f = formats; f->name; f++)
-    g_string_append_printf(text, "  %-12s%s\n", f->name, f->about);
+    g_string_append_printf(text, "  %-16s%s\n", f->name, f->about);
   return g_string_free(text, FALSE);
 }
 
