@@ -159,16 +159,21 @@ moshi_x_scale(const float (&v)[4])
   return most >= 32639 * FLT_MIN ? most / 32639 : 0;
 }
 
-/* v/scale, of at most 2^15, to the nearest: in the lowest bits of 1.5·2^23 plus it, as a
- * conversion takes eight times the cycles of a sum. A scale of 0 or NaN gives 0. */
+/* 1.5·2^23, and its bits: a float of it plus an integer below 2^22 has that integer in
+ * its lowest bits. */
+#define MOSHI_WHOLE 12582912.0f
+enum { MOSHI_WHOLE_BITS = 0x4b400000 };
+
+/* v/scale, of at most 2^15, to the nearest: in the lowest bits of MOSHI_WHOLE plus it,
+ * as a conversion takes eight times the cycles of a sum. A scale of 0 or NaN gives 0. */
 __device__ __forceinline__ void
 moshi_x_integers(const float (&v)[4], float scale, int (&q)[4])
 {
   const float rescale = scale > 0 ? 1 / scale : 0;
 #pragma unroll
   for (int i = 0; i < 4; i++)
-    q[i] = (int)(__float_as_uint(fmaf(rescale > 0 ? v[i] : 0, rescale, 12582912.0f)) -
-                 0x4b400000u);
+    q[i] = (int)(__float_as_uint(fmaf(rescale > 0 ? v[i] : 0, rescale, MOSHI_WHOLE)) -
+                 (uint32_t)MOSHI_WHOLE_BITS);
 }
 
 /* Their planes, a byte each: q = 256·high + low. */

@@ -256,14 +256,13 @@ private:
     }
   }
 
-  /* Sums of bytes, below 2^22, begin at the integer that 1.5·2^23 is as bits, so that
-   * they are floats of that and the sum. */
+  /* Sums of bytes, below 2^22, begin at MOSHI_WHOLE_BITS, so that they are floats of
+   * MOSHI_WHOLE and the sum. */
   __device__ __forceinline__ void add_integers(
       const uint32_t (&w)[EACH][MT][Tensor::PARTS][4],
       const uint2 (&b)[EACH][Tensor::PLANES], const uint8_t *factors_of_x, int s,
       int eight, const float (&scale)[MT][2], const float (&bias)[MT][2], int n)
   {
-    enum { BEGIN = 0x4b400000 };
     const float *own = reinterpret_cast<const float *>(factors_of_x) + eight * 8;
     const float2 x_scale = reinterpret_cast<const float2 *>(own)[lane % 4];
     const float2 x_sum =
@@ -276,15 +275,15 @@ private:
       for (int p = 0; p < 2; p++) {
 #pragma unroll
         for (int i = 0; i < 4; i++)
-          d[p][i] = BEGIN;
+          d[p][i] = MOSHI_WHOLE_BITS;
 #pragma unroll
         for (int e = 0; e < EACH; e++)
           moshi_mma_bytes<Tensor::SIGNED>(d[p], w[e][m][0], b[e][p]);
       }
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const float high = moshi_add(__uint_as_float(d[0][i]), -12582912.0f);
-        const float low = moshi_add(__uint_as_float(d[1][i]), -12582912.0f);
+        const float high = moshi_add(__uint_as_float(d[0][i]), -MOSHI_WHOLE);
+        const float low = moshi_add(__uint_as_float(d[1][i]), -MOSHI_WHOLE);
         const float dot = fmaf(high, 256, low), of_x = i % 2 ? x_scale.y : x_scale.x;
         float &sum = sums[m][n][i];
         if (Piece::SCALED)
