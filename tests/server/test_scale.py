@@ -69,7 +69,7 @@ def test_haproxy():
         for caller in callers:
             begin(caller)
         assert sessions(a) == sessions(b) == 1, "not evenly"
-        a.process.kill()
+        a.kill()
         a.end([])
         lost = []
         for caller in callers:
