@@ -225,7 +225,7 @@ moshi_checkpoint_advise(
 {
   for (guint i = 0; i < c->files->len; i++) {
     const MoshiMapped *file = &g_array_index(c->files, MoshiMapped, i);
-    if (moshi_mapped_holds(file, data, bytes))
+    if (moshi_mapped_holds(file, data, 0))
       moshi_mapped_advise(file, data, bytes, advice);
   }
 }

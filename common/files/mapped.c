@@ -97,14 +97,23 @@ moshi_mapped_advise(
       [MOSHI_WILL_READ] = MADV_WILLNEED,
       [MOSHI_READ_NOW] = MADV_POPULATE_READ,
       [MOSHI_HAVE_READ] = MADV_DONTNEED,
+      [MOSHI_NEVER_AGAIN] = MADV_DONTNEED,
   };
+  const size_t page = sysconf(_SC_PAGESIZE);
+  size_t begin = (const uint8_t *)data - mapped->data;
+  size_t end = begin + MIN(bytes, mapped->size - begin);
   /* Memory has no file to read it from again. */
-  if (mapped->fd < 0)
+  if (mapped->fd < 0 && advice != MOSHI_NEVER_AGAIN)
     return;
-  size_t page = sysconf(_SC_PAGESIZE);
-  size_t odd = ((const uint8_t *)data - mapped->data) % page;
+  /* Pages that are shared with a neighbour are read with it, and kept for it. */
+  if (advice == MOSHI_NEVER_AGAIN) {
+    begin = (begin + page - 1) / page * page;
+    end = end / page * page;
+  }
+  begin -= begin % page;
   /* Linux before 5.14 does not know READ_NOW: the first step reads them then. */
-  madvise((char *)data - odd, bytes + odd, advices[advice]);
+  if (begin < end)
+    madvise((void *)(mapped->data + begin), end - begin, advices[advice]);
 }
 
 int

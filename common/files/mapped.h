@@ -17,9 +17,10 @@ typedef struct {
 
 /* What will be done with bytes of a file. */
 typedef enum {
-  MOSHI_WILL_READ, /* soon: the system may start to read them */
-  MOSHI_READ_NOW,  /* at once: returns when they are in memory */
-  MOSHI_HAVE_READ, /* not again for a while: their memory may be taken */
+  MOSHI_WILL_READ,   /* soon: the system may start to read them */
+  MOSHI_READ_NOW,    /* at once: returns when they are in memory */
+  MOSHI_HAVE_READ,   /* not again for a while: their memory may be taken */
+  MOSHI_NEVER_AGAIN, /* the same, and what is memory alone is lost */
 } MoshiAdvice;
 
 /* Regular files only. max_size: larger files are refused, 0: any size. An
@@ -31,6 +32,7 @@ int moshi_mapped_memory(MoshiMapped *mapped, size_t size, MoshiError *error);
 void moshi_mapped_close(MoshiMapped *mapped);
 /* Whether the bytes lie in the file. */
 bool moshi_mapped_holds(const MoshiMapped *mapped, const void *data, size_t bytes);
+/* Of bytes beyond the end nothing is said. */
 void moshi_mapped_advise(
     const MoshiMapped *mapped, const void *data, size_t bytes, MoshiAdvice advice);
 /* MOSHI_ERROR_READ when the file is no longer the one that was opened. */

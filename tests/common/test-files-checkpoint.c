@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "files/mapped.h"
 #include "hostile.h"
 
 /* N, the header and `data` bytes 0, 1, 2 …; n < 0: the header's true length. */
@@ -422,6 +423,39 @@ test_claims(Folder *f, gconstpointer data)
   g_free(path);
 }
 
+/* What is not needed any more goes, whole pages of it: the neighbours keep theirs, and a
+ * file its own. */
+static void
+test_never_again(Folder *f, gconstpointer data)
+{
+  const size_t page = sysconf(_SC_PAGESIZE), size = 4 * page;
+  char *path = g_build_filename(f->dir, "pages", NULL), *text = g_strnfill(size, 'x');
+  MoshiMapped memory, file;
+  MoshiError error;
+  g_assert_cmpint(moshi_mapped_memory(&memory, size, &error), ==, 0);
+  memcpy((uint8_t *)memory.data, text, size);
+  moshi_mapped_advise(&memory, memory.data, size, MOSHI_HAVE_READ);
+  g_assert_cmpmem(memory.data, size, text, size);
+  moshi_mapped_advise(&memory, memory.data + 100, 3 * page, MOSHI_NEVER_AGAIN);
+  g_assert_cmpmem(memory.data, page, text, page);
+  g_assert_cmpmem(memory.data + 3 * page, page, text, page);
+  for (size_t i = page; i < 3 * page; i++)
+    g_assert_cmpint(memory.data[i], ==, 0);
+  moshi_mapped_advise(&memory, memory.data + 3 * page + 1, page, MOSHI_NEVER_AGAIN);
+  g_assert_cmpint(memory.data[3 * page], ==, 'x');
+  moshi_mapped_close(&memory);
+
+  g_assert_true(g_file_set_contents(path, text, size, NULL));
+  g_assert_cmpint(moshi_mapped_open(&file, path, 0, &error), ==, 0);
+  for (MoshiAdvice advice = MOSHI_WILL_READ; advice <= MOSHI_NEVER_AGAIN; advice++)
+    moshi_mapped_advise(&file, file.data + 100, size, advice);
+  g_assert_cmpmem(file.data, size, text, size);
+  moshi_mapped_close(&file);
+  g_remove(path);
+  g_free(text);
+  g_free(path);
+}
+
 /* The real thing is read too. */
 static void
 test_tiny(void)
@@ -454,6 +488,8 @@ main(int argc, char **argv)
   g_test_add("/checkpoint/files", Folder, NULL, folder_up, test_files, folder_down);
   g_test_add("/checkpoint/changed", Folder, NULL, folder_up, test_changed, folder_down);
   g_test_add("/checkpoint/shards", Folder, NULL, folder_up, test_shards, folder_down);
+  g_test_add("/checkpoint/never-again", Folder, NULL, folder_up, test_never_again,
+      folder_down);
   g_test_add_func("/checkpoint/tiny", test_tiny);
   return g_test_run();
 }
