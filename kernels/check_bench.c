@@ -176,6 +176,15 @@ run_gemm(Bench *b, const Case *c)
   b->k->gemm(&g, 0, c->m, 0, (c->n + MOSHI_PANEL - 1) / MOSHI_PANEL);
 }
 
+/* Of the weights, as products want them. */
+static size_t
+matvec_bytes(const Case *c)
+{
+  const MoshiType type = stored_as(c);
+  return type == MOSHI_TYPE_Q4_K ? moshi_q4_k_panels_bytes(c->n, c->k)
+                                 : c->n * moshi_rows_bytes(type, c->k);
+}
+
 static void
 run_matvec(Bench *b, const Case *c)
 {
@@ -189,8 +198,9 @@ run_matvec(Bench *b, const Case *c)
   } else if (type == MOSHI_TYPE_I8) {
     w.scales = weights(b, c->n);
   }
-  w.data = weights(b, c->n * moshi_rows_bytes(type, c->k) / 4);
-  b->k->matvec[type](b->y, c->n, &w, b->x, c->k, 0, c->n, c->m);
+  w.data = weights(b, matvec_bytes(c) / 4);
+  (type == MOSHI_TYPE_Q4_K ? b->k->matvec_q4_k_panels : b->k->matvec[type])(
+      b->y, c->n, &w, b->x, c->k, 0, c->n, c->m);
 }
 
 static MoshiKv
@@ -256,8 +266,7 @@ bytes_of(const Case *c)
     const int groups = type == MOSHI_TYPE_MLX4   ? c->k / 32
                        : type == MOSHI_TYPE_MLX8 ? c->k / 64
                                                  : 0;
-    return c->n * (moshi_rows_bytes(type, c->k) + 4.0 * groups) +
-           4.0 * c->m * (c->n + c->k);
+    return matvec_bytes(c) + 4.0 * c->n * groups + 4.0 * c->m * (c->n + c->k);
   }
   return c->k ? 2.0 * moshi_kv_size(kept_as(c)) * c->n * c->k : 8.0 * c->n;
 }

@@ -577,6 +577,7 @@ const CheckKernel check_kernels[] = {
     {"matvec_q8_0", matvec_q8_0_round},
     {"matvec_q4_0", matvec_q4_0_round},
     {"matvec_q4_k", matvec_q4_k_round},
+    {"matvec_q4_k_panels", check_matvec_q4_k_panels},
     {"matvec_mlx4", matvec_mlx4_round},
     {"matvec_mlx8", matvec_mlx8_round},
     {"widen_f32", widen_f32_round},

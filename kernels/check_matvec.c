@@ -4,6 +4,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "reference.h"
@@ -187,39 +188,70 @@ moderate(float *x, size_t n)
       x[i] = 0;
 }
 
-void
-check_matvec(Check *c, MoshiType type)
+typedef void (*Matvec)(float *y, size_t y_step, const MoshiRows *w, const float *x,
+    size_t x_step, int r0, int r1, int batch);
+
+/* `tier` multiplies with `held`, which is w as it wants it. */
+static void
+check_products(
+    Check *c, const MoshiRows *w, const MoshiRows *held, Matvec tier, Data data)
 {
-  /* Infinities and NaNs among the scales of blocks, not among floats. */
-  const Data data = check_below(c, is_float(type) ? DATA_SPECIAL : N_DATA);
-  const Data w_data = data == DATA_HUGE ? DATA_UNIT : data;
-  const int batch = check_size(c, 20),
-            cols = random_cols(c, type, check_below(c, 32) ? 1500 : 40000);
-  const int rows = check_size(c, 1 + 60000 / cols), r0 = check_below(c, rows);
-  const int n = 1 + check_below(c, rows - r0);
-  const size_t x_step = cols + check_below(c, 9), y_step = n + check_below(c, 9);
-  const size_t size = y_step * batch;
-  const MoshiRows w = random_rows(c, type, rows, cols, w_data);
-  const size_t x_size = x_step * (batch - 1) + cols;
+  const int batch = check_size(c, 20), r0 = check_below(c, w->rows);
+  const int n = 1 + check_below(c, w->rows - r0);
+  const size_t x_step = w->cols + check_below(c, 9), y_step = n + check_below(c, 9);
+  const size_t size = y_step * batch, x_size = x_step * (batch - 1) + w->cols;
   float *x = check_vector(c, x_size, data);
   float *want = check_output(c, size), *y = check_output(c, size), one;
 
   if (data == DATA_SPECIAL)
     moderate(x, x_size);
   snprintf(c->what, sizeof c->what, "rows %d-%d, cols %d, batch %d, %s data", r0,
-      r0 + n, cols, batch, check_data_names[data]);
-  c->ref->matvec[type](want, y_step, &w, x, x_step, r0, r0 + n, batch);
-  c->tier->matvec[type](y, y_step, &w, x, x_step, r0, r0 + n, batch);
+      r0 + n, w->cols, batch, check_data_names[data]);
+  c->ref->matvec[w->type](want, y_step, w, x, x_step, r0, r0 + n, batch);
+  tier(y, y_step, held, x, x_step, r0, r0 + n, batch);
   for (int i = 0; i < batch; i++)
     for (int r = 0; r < n; r++) {
       const size_t at = i * y_step + r;
-      if (!check_product(c, &w, r0 + r, x + i * x_step, y[at], want[at]))
+      if (!check_product(c, w, r0 + r, x + i * x_step, y[at], want[at]))
         return;
     }
   const int item = check_below(c, batch), row = check_below(c, n);
-  c->tier->matvec[type](
-      &one, 1, &w, x + item * x_step, x_step, r0 + row, r0 + row + 1, 1);
+  tier(&one, 1, held, x + item * x_step, x_step, r0 + row, r0 + row + 1, 1);
   check_same(c, "alone", &one, y + item * y_step + row, 1);
+}
+
+static MoshiRows
+random_matrix(Check *c, MoshiType type, Data data)
+{
+  const int cols = random_cols(c, type, check_below(c, 32) ? 1500 : 40000);
+  return random_rows(c, type, check_size(c, 1 + 60000 / cols), cols,
+      data == DATA_HUGE ? DATA_UNIT : data);
+}
+
+void
+check_matvec(Check *c, MoshiType type)
+{
+  /* Infinities and NaNs among the scales of blocks, not among floats. */
+  const Data data = check_below(c, is_float(type) ? DATA_SPECIAL : N_DATA);
+  const MoshiRows w = random_matrix(c, type, data);
+  check_products(c, &w, &w, c->tier->matvec[type], data);
+}
+
+void
+check_matvec_q4_k_panels(Check *c)
+{
+  const Data data = check_below(c, N_DATA);
+  const MoshiRows w = random_matrix(c, MOSHI_TYPE_Q4_K, data);
+  const int panels = (w.rows + MOSHI_Q4_K_ROWS - 1) / MOSHI_Q4_K_ROWS;
+  void *memory = NULL;
+
+  if (posix_memalign(&memory, 64, moshi_q4_k_panels_bytes(w.rows, w.cols)))
+    return check_fail(c, "no memory");
+  MoshiRows held = w;
+  held.data = memory;
+  moshi_pack_q4_k(memory, &w, 0, panels);
+  check_products(c, &w, &held, c->tier->matvec_q4_k_panels, data);
+  free(memory);
 }
 
 /* Exact, for every value there is. */

@@ -223,6 +223,31 @@ matvec(float *y, size_t y_step, const MoshiRows *w, const float *x, size_t x_ste
     }
 }
 
+static float
+q4_k_panel_at(const MoshiRows *w, int row, int c)
+{
+  const MoshiQ4kPanel *p =
+      (const MoshiQ4kPanel *)w->data + (size_t)(row / 8) * (w->cols / 256) + c / 256;
+  const int r = row % 8, g = c % 256 / 32;
+  const uint8_t byte = p->q[g][c % 32 / 8][r][c % 4];
+  const float d = moshi_f16_to_f32(p->d[r]), dmin = moshi_f16_to_f32(p->dmin[r]);
+  return d * p->scales[g][r] * (c % 8 < 4 ? byte & 15 : byte >> 4) -
+         dmin * p->offsets[g][r];
+}
+
+static void
+matvec_q4_k_panels(float *y, size_t y_step, const MoshiRows *w, const float *x,
+    size_t x_step, int r0, int r1, int batch)
+{
+  for (int i = 0; i < batch; i++)
+    for (int r = r0; r < r1; r++) {
+      double sum = 0;
+      for (int c = 0; c < w->cols; c++)
+        sum += (double)q4_k_panel_at(w, r, c) * x[i * x_step + c];
+      y[i * y_step + (r - r0)] = (float)sum;
+    }
+}
+
 static void
 widen(float *y, const MoshiRows *w, int row, int col, int n)
 {
@@ -368,6 +393,7 @@ const MoshiKernels moshi_kernels_reference = {
     .name = "c",
     .gemm = gemm,
     .matvec = {matvec, matvec, matvec, matvec, matvec, matvec, matvec, matvec, matvec},
+    .matvec_q4_k_panels = matvec_q4_k_panels,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .act = {act_none, act_elu, act_gelu, act_silu, act_relu, act_sigmoid, act_tanh},

@@ -98,6 +98,34 @@ cpu_rows_matrix(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host)
 }
 
 typedef struct {
+  MoshiQ4kPanel *panels;
+  const MoshiRows *rows;
+} PackRows;
+
+static void
+pack_rows(void *ctx, int begin, int end)
+{
+  const PackRows *p = ctx;
+  moshi_pack_q4_k(p->panels, p->rows, begin, end);
+}
+
+static int
+cpu_linear_matrix(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host)
+{
+  if (host->type != MOSHI_TYPE_Q4_K)
+    return cpu_rows_matrix(d, m, host);
+  const size_t bytes = moshi_q4_k_panels_bytes(host->rows, host->cols);
+  PackRows p = {moshi_cpu_alloc(bytes, true), host};
+  if (!p.panels)
+    return MOSHI_ERROR_MEMORY;
+  moshi_cpu_split(moshi_cpu(d), (host->rows + MOSHI_Q4_K_ROWS - 1) / MOSHI_Q4_K_ROWS, 1,
+      bytes, pack_rows, &p);
+  *m = (MoshiMatrix){.m = *host, .packed = true};
+  m->m.data = p.panels;
+  return 0;
+}
+
+typedef struct {
   void *panels;
   MoshiType type;
   int rows, cols;
@@ -290,6 +318,7 @@ static const MoshiDeviceOps cpu_ops = {
     .download = cpu_copy,
     .sync = cpu_sync,
     .rows_matrix = cpu_rows_matrix,
+    .linear_matrix = cpu_linear_matrix,
     .packed_matrix = cpu_packed_matrix,
     .free_matrix = cpu_free_matrix,
     .linear = moshi_cpu_linear,

@@ -76,7 +76,7 @@ linear_packed(MoshiCpu *cpu, const MoshiLinearOp *op, int n_out)
     moshi_cpu_split(cpu, p.panels, 1, work, some_panels, &p);
 }
 
-/* -------------------------------------------------------------- row-major */
+/* ------------------------------------------------- row-major, and quantised */
 
 typedef struct {
   MoshiCpu *cpu;
@@ -117,11 +117,20 @@ finish_gate(const Matvec *m, int row, int r0, int n, float *gate, const float *v
   k->mul(m->y + row * m->y_step + r0, gate, value, n);
 }
 
+/* Sums of rows from `first` on, n of them, with `batch` rows of x from i on. */
+static void
+sum_rows(const Matvec *m, float *sums, int rows, int first, int n, int i, int batch)
+{
+  const MoshiKernels *k = &m->cpu->k;
+  const MoshiMatrix *w = m->op->w;
+  (w->packed ? k->matvec_q4_k_panels : k->matvec[w->m.type])(
+      sums, rows, &w->m, m->x + i * m->x_step, m->x_step, first, first + n, batch);
+}
+
 static void
 some_tiles(void *ctx, int begin, int end)
 {
   const Matvec *m = ctx;
-  const MoshiRows *w = &m->op->w->m;
   const int first = m->op->first_row;
   const int rows = TILE / (m->n < TILE_BATCH ? m->n : TILE_BATCH);
   float sums[TILE], values[TILE];
@@ -130,11 +139,9 @@ some_tiles(void *ctx, int begin, int end)
     const int n = end - r0 < rows ? end - r0 : rows;
     for (int i = 0; i < m->n; i += TILE_BATCH) {
       const int batch = m->n - i < TILE_BATCH ? m->n - i : TILE_BATCH;
-      m->cpu->k.matvec[w->type](sums, rows, w, m->x + i * m->x_step, m->x_step,
-          first + r0, first + r0 + n, batch);
+      sum_rows(m, sums, rows, first + r0, n, i, batch);
       if (m->op->gated)
-        m->cpu->k.matvec[w->type](values, rows, w, m->x + i * m->x_step, m->x_step,
-            m->n_out + r0, m->n_out + r0 + n, batch);
+        sum_rows(m, values, rows, m->n_out + r0, n, i, batch);
       for (int j = 0; j < batch; j++)
         if (m->op->gated)
           finish_gate(m, i + j, r0, n, sums + j * rows, values + j * rows);
@@ -190,7 +197,7 @@ moshi_cpu_linear(MoshiDevice *d, const MoshiLinearOp *op)
 {
   const int rows = op->n_rows ? op->n_rows : op->w->m.rows - op->first_row;
   const int n_out = op->gated ? rows / 2 : rows;
-  if (op->w->packed)
+  if (op->w->packed && op->w->m.type != MOSHI_TYPE_Q4_K)
     linear_packed(moshi_cpu(d), op, n_out);
   else
     linear_rows(moshi_cpu(d), op, n_out);

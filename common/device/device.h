@@ -24,8 +24,8 @@ typedef struct MoshiDevice MoshiDevice;
 /* A weight matrix [m.rows][m.cols] as the device holds it. */
 typedef struct {
   MoshiRows m;
-  bool packed; /* m.data are panels of m.type, F32 or BF16 (kernels.h); else row-major
-                  as in the file */
+  bool packed; /* m.data are panels of m.type, F32, BF16 or Q4_K (kernels.h); else
+                  row-major as in the file */
 } MoshiMatrix;
 
 /* A codebook [entries][dim] of residual quantization. */
@@ -48,8 +48,8 @@ typedef struct {
 
 /* y = residual + scale ⊙ act(W·x + bias); bias, scale, residual.data may be
  * NULL, residual may be y. x windows may overlap (convolution). Rows of a
- * matrix from first_row on, n_rows of them (0: all); first_row of a packed matrix
- * is a multiple of MOSHI_PANEL. */
+ * matrix from first_row on, n_rows of them (0: all); first_row of a packed matrix of
+ * floats is a multiple of MOSHI_PANEL. */
 typedef struct {
   const MoshiMatrix *w;
   int first_row, n_rows;
@@ -57,7 +57,7 @@ typedef struct {
   int batch, steps;
   const float *bias, *scale;
   MoshiAct act;
-  /* Of a matrix of 2·n rows, not packed: y[r] = act(u[r]) ⊙ u[n + r], u = W·x, without
+  /* Of a matrix of 2·n rows, not packed as floats: y[r] = act(u[r]) ⊙ u[n + r], u = W·x, without
    * bias, scale, residual and first_row. The same bits as of linear, then gate. */
   bool gated;
 } MoshiLinearOp;
@@ -189,6 +189,9 @@ typedef struct {
   /* Weights. rows_matrix may keep the host's pointers (the caller keeps the file
    * mapped); 0 or MOSHI_ERROR_MEMORY. */
   int (*rows_matrix)(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host);
+  /* The same for what is multiplied with and not looked up: a device may pack it, and
+   * the host's memory is not needed then. */
+  int (*linear_matrix)(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host);
   /* Panels of `type`, F32 or BF16; calls `weights` from several threads. */
   int (*packed_matrix)(MoshiDevice *d, MoshiMatrix *m, MoshiType type, int rows,
       int cols, MoshiWeights weights, const void *ctx);

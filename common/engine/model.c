@@ -70,6 +70,7 @@ make_loader(const MoshiModel *m, PartKind kind, MoshiError *error)
 {
   return (MoshiLoader){.checkpoint = m->checkpoint[kind],
       .source = m->invention.source,
+      .forget = m->invention.forget,
       .source_cookie = m->invention.cookie,
       .packed = m->mimi_type,
       .error = error};
@@ -180,8 +181,8 @@ convert_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
 }
 
 /* Codecs are copied as they are loaded, and all that goes to a card. What a language
- * model multiplies with on the CPU stays mapped, and is read here; the walk itself takes
- * no time. */
+ * model multiplies with on the CPU stays mapped, and is read after the walk, but for
+ * what the device packs. */
 static int
 walk_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
 {
@@ -193,10 +194,14 @@ walk_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
     l.source = NULL;
   }
   l.device = part->device;
-  l.progress = mapped ? NULL : on_progress;
+  l.progress = on_progress;
   l.cookie = p;
   l.total = m->bytes[part->kind];
+  const double rest = p->phase * (mapped ? moshi_prefault_share(part->checkpoint) : 0);
+  p->phase -= rest;
   part->weights = walk_weights(m, part->kind, &l);
+  p->begun += p->phase;
+  p->phase = rest;
   return l.status || !mapped
              ? l.status
              : moshi_prefault(part->checkpoint, m->threads, on_progress, p, error);

@@ -9,12 +9,13 @@
 #include "../mimi.h"
 
 /* A model that has no files, for benchmarks: tensors come from `source` and stay its
- * own for the life of the model, text cannot be had. */
+ * own until it is told to forget them, text cannot be had. */
 typedef struct {
   const char *name; /* instead of a path */
   const char *mimi; /* mimi_config.json, NULL: the released Mimi */
   const char *lm;   /* config.json, NULL without a language model */
   MoshiTensorSource source;
+  MoshiTensorForget forget; /* may be NULL */
   void *cookie;
 } MoshiInvention;
 

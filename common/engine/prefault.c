@@ -37,6 +37,25 @@ read_piece(void *ctx, size_t i, void *scratch, MoshiError *error)
   return 0;
 }
 
+/* Q4_K is read, and packed, by the walk (device/cpu.c). */
+static bool
+stays_mapped(const MoshiTensor *t)
+{
+  return t->dtype != MOSHI_DTYPE_Q4_K || strstr(t->name, "emb");
+}
+
+double
+moshi_prefault_share(const MoshiCheckpoint *checkpoint)
+{
+  const MoshiTensor *t;
+  double mapped = 0, all = 1;
+  for (size_t i = 0; (t = moshi_checkpoint_nth(checkpoint, i)); i++) {
+    all += t->bytes;
+    mapped += stays_mapped(t) ? t->bytes : 0;
+  }
+  return mapped / all;
+}
+
 int
 moshi_prefault(const MoshiCheckpoint *checkpoint, int threads, MoshiProgress progress,
     void *cookie, MoshiError *error)
@@ -44,6 +63,8 @@ moshi_prefault(const MoshiCheckpoint *checkpoint, int threads, MoshiProgress pro
   Prefault p = {checkpoint, g_array_new(FALSE, FALSE, sizeof(Piece))};
   const MoshiTensor *t;
   for (size_t i = 0; (t = moshi_checkpoint_nth(checkpoint, i)); i++) {
+    if (!stays_mapped(t))
+      continue;
     /* A step reads a few rows of a table of embeddings. */
     if (strstr(t->name, "emb")) {
       moshi_checkpoint_advise(checkpoint, t->data, t->bytes, MOSHI_WILL_READ);

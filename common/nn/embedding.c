@@ -63,7 +63,7 @@ moshi_embedding_load(MoshiEmbedding *e, MoshiLoader *l, int rows, int dim,
   if (kind.norm)
     load_normed(e, l, prefix);
   else
-    moshi_load_linear(l, &e->table, rows, e->width, "%s.weight", prefix);
+    moshi_load_table(l, &e->table, rows, e->width, "%s.weight", prefix);
   if (kind.demux) {
     moshi_load_linear(l, &e->out1, dim, e->width, "%s.out1.weight", prefix);
     moshi_load_linear(l, &e->out2, dim, e->width, "%s.out2.weight", prefix);

@@ -13,6 +13,8 @@
 #include "stored.h"
 
 #define NAME_SIZE MOSHI_TENSOR_NAME
+/* Bytes of a file that are asked of the disk before they are packed. */
+#define AHEAD ((size_t)32 << 20)
 
 static bool
 make_name(MoshiLoader *l, char name[NAME_SIZE], const char *format, va_list args)
@@ -232,19 +234,30 @@ moshi_load_vector(MoshiLoader *l, float **out, int n, const char *format, ...)
   return ok ? load_vector(l, out, n, name) : l->status;
 }
 
-int
-moshi_load_linear(
-    MoshiLoader *l, MoshiLinear *out, int rows, int cols, const char *format, ...)
+/* What the device has packed is not read again from where it was, and what lies behind
+ * it in the file will be. */
+static void
+forget(MoshiLoader *l, const MoshiStored *stored, const char *name)
 {
-  char name[NAME_SIZE];
-  va_list args;
-  va_start(args, format);
-  bool ok = !l->status && make_name(l, name, format, args);
-  va_end(args);
+  const size_t bytes = moshi_rows_size(&stored->rows);
+  if (l->source && l->forget)
+    l->forget(l->source_cookie, name);
+  if (l->source || stored->owned)
+    return;
+  moshi_checkpoint_advise(l->checkpoint, stored->rows.data, bytes, MOSHI_NEVER_AGAIN);
+  moshi_checkpoint_advise(
+      l->checkpoint, (const char *)stored->rows.data + bytes, AHEAD, MOSHI_WILL_READ);
+}
+
+typedef int (*MakeMatrix)(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host);
+
+static int
+load_rows(MoshiLoader *l, MoshiLinear *out, int rows, int cols, MakeMatrix make,
+    const char *name)
+{
   bool visit = l->visit && !l->device;
   MoshiStored stored;
-  if (!ok ||
-      moshi_stored_open(l, &stored, rows, cols, name, l->device || (visit && !l->plan)))
+  if (moshi_stored_open(l, &stored, rows, cols, name, l->device || (visit && !l->plan)))
     return l->status;
   if (visit)
     l->status = l->visit(l->visit_cookie, name, &stored.rows);
@@ -254,10 +267,42 @@ moshi_load_linear(
     g_free(stored.owned);
     return l->status;
   }
-  out->owned = stored.owned;
-  if (l->device->ops->rows_matrix(l->device, &out->w, &stored.rows))
-    return moshi_load_no_memory(l, name);
+  if (make(l->device, &out->w, &stored.rows))
+    moshi_load_no_memory(l, name);
+  else if (out->w.packed)
+    forget(l, &stored, name);
+  else
+    out->owned = g_steal_pointer(&stored.owned);
+  g_free(stored.owned);
   return l->status;
+}
+
+int
+moshi_load_linear(
+    MoshiLoader *l, MoshiLinear *out, int rows, int cols, const char *format, ...)
+{
+  char name[NAME_SIZE];
+  va_list args;
+  va_start(args, format);
+  bool ok = !l->status && make_name(l, name, format, args);
+  va_end(args);
+  return ok ? load_rows(l, out, rows, cols,
+                  l->device ? l->device->ops->linear_matrix : NULL, name)
+            : l->status;
+}
+
+int
+moshi_load_table(
+    MoshiLoader *l, MoshiLinear *out, int rows, int cols, const char *format, ...)
+{
+  char name[NAME_SIZE];
+  va_list args;
+  va_start(args, format);
+  bool ok = !l->status && make_name(l, name, format, args);
+  va_end(args);
+  return ok ? load_rows(l, out, rows, cols,
+                  l->device ? l->device->ops->rows_matrix : NULL, name)
+            : l->status;
 }
 
 static void

@@ -14,6 +14,9 @@
 typedef const MoshiTensor *(*MoshiTensorSource)(
     void *cookie, const char *name, int n_dims, const int64_t *dims);
 
+/* The tensor of this name is not needed any more. */
+typedef void (*MoshiTensorForget)(void *cookie, const char *name);
+
 /* Sees a tensor of the walk under its PyTorch name, a vector as one row of many
  * columns; rows->data is NULL where it would have to be put together first and the
  * walk is a plan. Returns 0 or a status that ends the walk. */
@@ -23,6 +26,7 @@ typedef struct {
   const MoshiCheckpoint *checkpoint;
   MoshiNames names;         /* of the checkpoint's tensors */
   MoshiTensorSource source; /* NULL: the checkpoint */
+  MoshiTensorForget forget; /* of the source; may be NULL */
   void *source_cookie;
   MoshiTensorVisit visit; /* in a walk without device; may be NULL */
   void *visit_cookie;
@@ -55,7 +59,10 @@ int moshi_load_vector(MoshiLoader *l, float **out, int n, const char *format, ..
 /* [rows][cols] row-major in its file's type. bias may be NULL. */
 int moshi_load_linear(MoshiLoader *l, MoshiLinear *out, int rows, int cols,
     const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* [rows][cols], packed. */
+/* The same, of which rows are looked up. */
+int moshi_load_table(MoshiLoader *l, MoshiLinear *out, int rows, int cols,
+    const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* [rows][cols], packed as floats. */
 int moshi_load_packed(MoshiLoader *l, MoshiLinear *out, int rows, int cols,
     const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* prefix.alpha or prefix.weight and prefix.bias. */

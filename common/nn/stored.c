@@ -231,6 +231,7 @@ join(MoshiLoader *l, MoshiStored *out, const MoshiTensorPiece *pieces,
     if (biases)
       copy_rows(to_biases, p->biases, biases, p->rows, pieces[i].head_dim);
     to_biases += p->rows * biases;
+    moshi_checkpoint_advise(l->checkpoint, p->data, p->rows * data, MOSHI_HAVE_READ);
   }
   return 0;
 }

@@ -27,11 +27,28 @@ fill_normal(GRand *rand, float *x, int n)
         sqrt(-2 * log(1 - g_rand_double(rand))) * cos(2 * G_PI * g_rand_double(rand));
 }
 
+/* A product of one row, in the order in which a device holds it. */
+static float
+product(const MoshiKernels *k, const MoshiRows *row, const float *x)
+{
+  MoshiQ4kPanel panels[COLS / 256] __attribute__((aligned(64)));
+  float y;
+  if (row->type == MOSHI_TYPE_Q4_K) {
+    MoshiRows packed = *row;
+    packed.data = panels;
+    moshi_pack_q4_k(panels, row, 0, 1);
+    k->matvec_q4_k_panels(&y, 1, &packed, x, COLS, 0, 1, 1);
+  } else {
+    k->matvec[row->type](&y, 1, row, x, COLS, 0, 1, 1);
+  }
+  return y;
+}
+
 static void
 add_row(Sums *s, const Format *f, const MoshiKernels *k, const float *w, const float *x,
     GByteArray *data, GByteArray *scales, GByteArray *biases)
 {
-  float scale = 1, y, stored[COLS], half[COLS];
+  float scale = 1, stored[COLS], half[COLS];
   format_encode(f, w, COLS, data->data, scales->data, biases->data);
   MoshiRows rows = {.type = f->type,
       .rows = 1,
@@ -45,7 +62,7 @@ add_row(Sums *s, const Format *f, const MoshiKernels *k, const float *w, const f
     scale = *(const float *)scales->data / 127;
     rows.scales = &scale;
   }
-  k->matvec[f->type](&y, 1, &rows, x, COLS, 0, 1, 1);
+  const float y = product(k, &rows, x);
   k->widen[f->type](stored, &rows, 0, 0, COLS);
   format_half_steps(f, w, COLS, half);
   double exact = 0, rounded = 0, bound = 0;

@@ -177,6 +177,16 @@ source(void *cookie, const char *name, int n_dims, const int64_t *dims)
   return &v->tensor;
 }
 
+/* Gives its memory back; it is filled anew when it is asked for again. */
+static void
+forget(void *cookie, const char *name)
+{
+  RandomWeights *r = cookie;
+  Invented *v = g_hash_table_lookup(r->tensors, name);
+  madvise((void *)v->tensor.data, v->tensor.bytes, MADV_DONTNEED);
+  v->filled = false;
+}
+
 /* ------------------------------------------------------------------- model */
 
 static RandomWeights *
@@ -196,6 +206,7 @@ random_new(const Shape *shape, const Format *plain, const Format *format)
       .mimi = shape->mimi,
       .lm = shape->lm,
       .source = source,
+      .forget = forget,
       .cookie = r};
   return r;
 }

@@ -103,7 +103,10 @@ traffic_mimi_decode(const MoshiModel *model, int codebooks, int batch, double st
 static double
 matrix_bytes(const MoshiLinear *l)
 {
-  return (double)moshi_rows_size(&l->w.m);
+  const MoshiRows *m = &l->w.m;
+  return l->w.packed && m->type == MOSHI_TYPE_Q4_K
+             ? moshi_q4_k_panels_bytes(m->rows, m->cols)
+             : moshi_rows_size(m);
 }
 
 /* One row of the table, and what projects it. */

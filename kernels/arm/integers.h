@@ -140,17 +140,6 @@ g_nibbles(const char *x)
   return g_low_and_high(vandq_u8(bytes, vdupq_n_u8(15)), vshrq_n_u8(bytes, 4));
 }
 
-#define G_EVEN_FIRST 0
-
-INLINE G
-g_half_nibbles(const char *x, bool high)
-{
-  const uint8x16_t a = load16(x), b = load16(x + 16), mask = vdupq_n_u8(15);
-  if (high)
-    return g_low_and_high(vshrq_n_u8(a, 4), vshrq_n_u8(b, 4));
-  return g_low_and_high(vandq_u8(a, mask), vandq_u8(b, mask));
-}
-
 /* ------------------------------------------------------------------ scales */
 
 INLINE V
@@ -160,38 +149,6 @@ v_load_f16_apart(const char *x, size_t stride)
   for (int i = 0; i < 8; i++)
     memcpy(h + i, x + i * stride, sizeof *h);
   return v_load_halves(h, 8, false);
-}
-
-INLINE V
-v_set_f16(const char *x)
-{
-  uint16_t h[8];
-  memcpy(h, x, sizeof *h);
-  for (int i = 1; i < 8; i++)
-    h[i] = h[0];
-  return v_load_halves(h, 8, false);
-}
-
-INLINE V
-v_eight_bytes(const uint64_t *bytes)
-{
-  const uint16x8_t h = vmovl_u8(vcreate_u8(*bytes));
-  return (V){
-      vcvtq_f32_u32(vmovl_u16(vget_low_u16(h))), vcvtq_f32_u32(vmovl_high_u16(h))};
-}
-
-/* Of four bytes at once. */
-INLINE void
-q4_k_bytes(uint64_t bytes[2], const char *at)
-{
-  const uint32_t low = 0x0f0f0f0f, high = 0x30303030, six = 0x3f3f3f3f;
-  uint32_t packed[3];
-
-  memcpy(packed, at + 4, sizeof packed);
-  const uint32_t scales = (packed[2] & low) | (packed[0] >> 2 & high);
-  const uint32_t offsets = (packed[2] >> 4 & low) | (packed[1] >> 2 & high);
-  bytes[0] = (packed[0] & six) | (uint64_t)scales << 32;
-  bytes[1] = (packed[1] & six) | (uint64_t)offsets << 32;
 }
 
 INLINE V

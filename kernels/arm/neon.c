@@ -4,4 +4,5 @@
 #define TIER_NAME "neon"
 #define TIER_INIT moshi_neon_init
 #define TIER_INTEGERS "quantized.h"
+#define TIER_EIGHT "../arm/eight.h"
 #include "../simd/tier.h"

@@ -262,6 +262,7 @@ operations(void)
     ops.begin = device_begin;
     ops.sync = device_sync;
     ops.rows_matrix = moshi_cuda_rows_matrix;
+    ops.linear_matrix = moshi_cuda_rows_matrix;
     ops.packed_matrix = moshi_cuda_packed_matrix;
     ops.free_matrix = moshi_cuda_free_matrix;
     ops.bench = device_bench;

@@ -1,4 +1,4 @@
-/* Rows of quantised weights times a few vectors.
+/* Rows of quantised weights, but of Q4_K (q4_k.h), times a few vectors.
  *
  * The vectors are rounded to 16-bit integers, a chunk of 256 columns to a scale
  * (kernels.h), so that a product of 32 columns is exact integer arithmetic, and is
@@ -38,7 +38,6 @@ block_bytes(MoshiType type)
 {
   return type == MOSHI_TYPE_Q8_0   ? 34
          : type == MOSHI_TYPE_Q4_0 ? 18
-         : type == MOSHI_TYPE_Q4_K ? 144
          : type == MOSHI_TYPE_MLX4 ? 16
                                    : 32;
 }
@@ -48,7 +47,7 @@ row_bytes(MoshiType type, int cols)
 {
   if (type == MOSHI_TYPE_I8)
     return cols;
-  return cols / (type == MOSHI_TYPE_Q4_K ? CHUNK : GROUP) * block_bytes(type);
+  return cols / GROUP * block_bytes(type);
 }
 
 INLINE const char *
@@ -100,7 +99,7 @@ prepare_chunk(Chunk *to, const float *x, int n, MoshiType type)
     for (i = 0; i < GROUP; i++)
       sum += to->x[g * GROUP + i];
     to->sums[g] = (float)sum;
-    if (type == MOSHI_TYPE_MLX4 || (type == MOSHI_TYPE_Q4_K && G_EVEN_FIRST))
+    if (type == MOSHI_TYPE_MLX4)
       order_columns(to->x + g * GROUP);
 #ifdef G_PREPARE
     G_PREPARE(to->x + g * GROUP);
@@ -115,21 +114,13 @@ typedef struct {
   _Alignas(32) float scales[GROUPS], offsets[GROUPS];
 } ChunkScales;
 
-/* Those of Q4_K take so long to decode that a whole segment's come first, and the
- * products then follow each other without waiting. */
-INLINE bool
-decoded_ahead(MoshiType type)
-{
-  return type == MOSHI_TYPE_Q4_K;
-}
-
-/* Whether weights come sooner when they are asked for ahead. Of some types, read for one
+/* Whether weights come sooner when they are asked for ahead. Of most types, read for one
  * vector, the processor finds out for itself what comes next, and asking takes 6 to 20 %
  * longer. */
 INLINE bool
 asked_for(MoshiType type, int batch)
 {
-  return batch > 1 || type == MOSHI_TYPE_I8 || type == MOSHI_TYPE_Q4_K;
+  return batch > 1 || type == MOSHI_TYPE_I8;
 }
 
 INLINE bool
@@ -148,22 +139,6 @@ load_apart(const char *at, size_t stride, int groups)
   for (int g = 0; g < groups; g++)
     memcpy(halves + g, at + g * stride, 2);
   return v_load_halves(halves, GROUPS, false);
-}
-
-/* Of n ≤ SEGMENT blocks of Q4_K. */
-INLINE void
-q4_k_scales(ChunkScales *s, const char *at, int n)
-{
-  const size_t size = block_bytes(MOSHI_TYPE_Q4_K);
-  uint64_t bytes[SEGMENT][2];
-
-  for (int c = 0; c < n; c++)
-    q4_k_bytes(bytes[c], at + c * size);
-  for (int c = 0; c < n; c++) {
-    const V d = v_set_f16(at + c * size), least = v_neg(v_set_f16(at + c * size + 2));
-    v_store_eight(s[c].scales, v_mul(d, v_eight_bytes(&bytes[c][0])));
-    v_store_eight(s[c].offsets, v_mul(least, v_eight_bytes(&bytes[c][1])));
-  }
 }
 
 /* Those of the groups of 32 of a chunk, from those of `per` of them each. */
@@ -235,38 +210,33 @@ load_group(MoshiType type, const char *at, int g, int n)
     return g_bytes(at + g * GROUP, false);
   case MOSHI_TYPE_Q4_0:
     return g_nibbles(at + g * 18 + 2);
-  case MOSHI_TYPE_MLX4:
+  default: /* MLX4 */
     return g_nibbles(at + g * (GROUP / 2));
-  default: /* Q4_K: two groups in 32 bytes */
-    return g_half_nibbles(at + 16 + g / 2 * GROUP, g % 2);
   }
 }
 
 /* Adds chunk `chunk`, of n columns, of some rows, `step` apart, and vectors to their
- * sums. Scales that are decoded ahead are SEGMENT apart. */
+ * sums. */
 INLINE void
-quantized_chunk(const QuantizedTile *t, MoshiType type, const ChunkScales *ahead,
-    int row, int step, int rows, int batch, int chunk, int n, V *sum)
+quantized_chunk(const QuantizedTile *t, MoshiType type, int row, int step, int rows,
+    int batch, int chunk, int n, V *sum)
 {
   const Chunk *x = t->x + (chunk - t->first);
   const int groups = (n + GROUP - 1) / GROUP;
   const size_t apart = step * row_bytes(type, t->w->cols);
   const char *at = at_chunk(t->w, type, row, chunk);
-  ChunkScales here[QUANTIZED_ROWS];
-  const ChunkScales *s[QUANTIZED_ROWS];
+  ChunkScales s[QUANTIZED_ROWS];
   V part[QUANTIZED_BATCH];
   I whole[QUANTIZED_BATCH]; /* of I8, whose scale is the row's */
 
   for (int j = 0; j < rows; j++) {
-    s[j] = decoded_ahead(type) ? ahead + j * SEGMENT : &here[j];
-    if (!decoded_ahead(type))
-      load_scales(&here[j], t->w, type, at + j * apart, row + j * step, chunk, groups);
+    load_scales(&s[j], t->w, type, at + j * apart, row + j * step, chunk, groups);
     for (size_t p = 0; asked_for(type, batch) && p < row_bytes(type, CHUNK); p += 64)
       __builtin_prefetch(at + j * apart + QUANTIZED_AHEAD + p);
     for (int i = 0; i < batch; i++) {
       if (has_offsets(type))
         part[i * rows + j] =
-            v_mul(v_load_eight(s[j]->offsets), v_load_eight(x[i * t->x_step].sums));
+            v_mul(v_load_eight(s[j].offsets), v_load_eight(x[i * t->x_step].sums));
       else
         part[i * rows + j] = v_set(0);
       whole[i * rows + j] = i_zero();
@@ -282,7 +252,7 @@ quantized_chunk(const QuantizedTile *t, MoshiType type, const ChunkScales *ahead
             whole[i * rows + j] = i_add(whole[i * rows + j], dot);
           else
             part[i * rows + j] =
-                v_fma(v_from_i(dot), v_set(s[j]->scales[h]), part[i * rows + j]);
+                v_fma(v_from_i(dot), v_set(s[j].scales[h]), part[i * rows + j]);
         }
       }
   for (int i = 0; i < batch; i++)
@@ -305,20 +275,17 @@ quantized_tile(const QuantizedTile *t, MoshiType type, int row, int step, int mo
   for (int c0 = t->first; c0 < end; c0 += SEGMENT) {
     const int c1 = c0 + SEGMENT < end ? c0 + SEGMENT : end;
     V sum[QUANTIZED_TILE * QUANTIZED_BATCH];
-    ChunkScales ahead[QUANTIZED_TILE][SEGMENT];
     for (int i = 0; i < most * batch; i++)
       sum[i] = v_set(0);
-    for (int j = 0; decoded_ahead(type) && j < most; j++)
-      q4_k_scales(ahead[j], at_chunk(t->w, type, row + j * step, c0), c1 - c0);
     for (int c = c0; c < c1; c++) {
       const int left = t->w->cols - c * CHUNK;
       for (int j = 0; j < most; j += rows)
-        if (type == MOSHI_TYPE_Q4_K || left >= CHUNK)
-          quantized_chunk(t, type, &ahead[j][c - c0], row + j * step, step, rows, batch,
-              c, CHUNK, sum + j * batch);
+        if (left >= CHUNK)
+          quantized_chunk(
+              t, type, row + j * step, step, rows, batch, c, CHUNK, sum + j * batch);
         else
-          quantized_chunk(t, type, &ahead[j][c - c0], row + j * step, step, rows, batch,
-              c, left, sum + j * batch);
+          quantized_chunk(
+              t, type, row + j * step, step, rows, batch, c, left, sum + j * batch);
     }
     for (int j = 0; j < most; j++)
       for (int i = 0; i < batch; i++) {
@@ -354,7 +321,6 @@ quantized_batch(QuantizedTile t, MoshiType type, int n_rows, int batch)
 {
   while (batch > 0) {
     const int n = batch >= 8 ? 8 : batch >= 4 ? 4 : batch >= 2 ? 2 : 1;
-    const int parts = type == MOSHI_TYPE_Q4_K ? 2 : 4; /* sums stay in registers */
     if (n == 8)
       quantized_rows(&t, type, n_rows, QUANTIZED_TILE, 1, 8);
     else if (n == 4)
@@ -362,7 +328,7 @@ quantized_batch(QuantizedTile t, MoshiType type, int n_rows, int batch)
     else if (n == 2)
       quantized_rows(&t, type, n_rows, QUANTIZED_TILE, 2, 2);
     else
-      quantized_rows(&t, type, n_rows, parts, parts, 1);
+      quantized_rows(&t, type, n_rows, QUANTIZED_ROWS, QUANTIZED_ROWS, 1);
     t.y += n * t.y_step;
     t.x += n * t.x_step;
     batch -= n;
@@ -425,6 +391,5 @@ quantized(float *y, size_t y_step, const MoshiRows *w, const float *x, size_t x_
 QUANTIZED(i8, MOSHI_TYPE_I8)
 QUANTIZED(q8_0, MOSHI_TYPE_Q8_0)
 QUANTIZED(q4_0, MOSHI_TYPE_Q4_0)
-QUANTIZED(q4_k, MOSHI_TYPE_Q4_K)
 QUANTIZED(mlx4, MOSHI_TYPE_MLX4)
 QUANTIZED(mlx8, MOSHI_TYPE_MLX8)

@@ -8,6 +8,10 @@
 #ifdef TIER_INTEGERS
 #include TIER_INTEGERS
 #endif
+#ifdef TIER_EIGHT
+#include TIER_EIGHT
+#include "q4_k.h"
+#endif
 
 #include "../tiers.h"
 
@@ -26,10 +30,14 @@ TIER_INIT(MoshiKernels *k)
   k->gemm = tier_gemm;
   memcpy(k->matvec, matvecs, sizeof matvecs);
 #ifdef TIER_INTEGERS
-  static void (*const integers[])(float *, size_t, const MoshiRows *, const float *,
-      size_t, int, int, int) = {tier_matvec_i8, tier_matvec_q8_0, tier_matvec_q4_0,
-      tier_matvec_q4_k, tier_matvec_mlx4, tier_matvec_mlx8};
-  memcpy(k->matvec + MOSHI_TYPE_I8, integers, sizeof integers);
+  k->matvec[MOSHI_TYPE_I8] = tier_matvec_i8;
+  k->matvec[MOSHI_TYPE_Q8_0] = tier_matvec_q8_0;
+  k->matvec[MOSHI_TYPE_Q4_0] = tier_matvec_q4_0;
+  k->matvec[MOSHI_TYPE_MLX4] = tier_matvec_mlx4;
+  k->matvec[MOSHI_TYPE_MLX8] = tier_matvec_mlx8;
+#endif
+#ifdef TIER_EIGHT
+  k->matvec_q4_k_panels = tier_matvec_q4_k_panels;
 #endif
   memcpy(k->widen, widens, sizeof widens);
   memcpy(k->act, acts, sizeof acts);

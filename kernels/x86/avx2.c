@@ -4,4 +4,5 @@
 #define TIER_NAME "avx2"
 #define TIER_INIT moshi_avx2_init
 #define TIER_INTEGERS "quantized.h"
+#define TIER_EIGHT "../x86/eight.h"
 #include "../simd/tier.h"

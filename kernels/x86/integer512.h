@@ -1,4 +1,4 @@
-/* Rows of quantised weights times a few vectors, in integers of 16 bits.
+/* Rows of quantised weights, but of Q4_K, times a few vectors, in integers of 16 bits.
  *
  * A vector x is first rounded, CHUNK columns to a common scale of max|x|/32767,
  * which moves a product by less than f32 itself would over some dozens of columns.
@@ -41,7 +41,6 @@ static const uint16_t orders[MOSHI_N_TYPES][32] __attribute__((aligned(64))) = {
     [MOSHI_TYPE_Q8_0] = {EIGHT(0, 1), EIGHT(8, 1), EIGHT(16, 1), EIGHT(24, 1)},
     [MOSHI_TYPE_MLX8] = {EIGHT(0, 1), EIGHT(8, 1), EIGHT(16, 1), EIGHT(24, 1)},
     [MOSHI_TYPE_Q4_0] = {EIGHT(0, 2), EIGHT(16, 2), EIGHT(1, 2), EIGHT(17, 2)},
-    [MOSHI_TYPE_Q4_K] = {EIGHT(0, 2), EIGHT(16, 2), EIGHT(1, 2), EIGHT(17, 2)},
     [MOSHI_TYPE_MLX4] = {EIGHT(0, 4), EIGHT(1, 4), EIGHT(2, 4), EIGHT(3, 4)},
 };
 
@@ -88,20 +87,20 @@ round_vector(Rounded *r, MoshiType type, const float *x, int n)
 
 /* ------------------------------------------------------------------- weights */
 
-/* Bytes of 32 weights, for the compiler to know; Q4_K's are 128 of a chunk's 144. */
+/* Bytes of 32 weights, for the compiler to know. */
 INLINE size_t
 block_bytes(MoshiType type)
 {
-  return type == MOSHI_TYPE_Q8_0                              ? 34
-         : type == MOSHI_TYPE_Q4_0                            ? 18
-         : type == MOSHI_TYPE_Q4_K || type == MOSHI_TYPE_MLX4 ? 16
-                                                              : 32;
+  return type == MOSHI_TYPE_Q8_0   ? 34
+         : type == MOSHI_TYPE_Q4_0 ? 18
+         : type == MOSHI_TYPE_MLX4 ? 16
+                                   : 32;
 }
 
 INLINE size_t
 chunk_bytes(MoshiType type)
 {
-  return CHUNK_BLOCKS * block_bytes(type) + (type == MOSHI_TYPE_Q4_K ? 16 : 0);
+  return CHUNK_BLOCKS * block_bytes(type);
 }
 
 /* 32 weights as integers of 16 bits, from those of a chunk on; n < 32 of I8 alone.
@@ -111,13 +110,10 @@ unpack(MoshiType type, const uint8_t *chunk, int block, int n)
 {
   static const uint16_t shifts[][32] __attribute__((aligned(64))) = {
 #define FOUR(n) n, n, n, n, n, n, n, n
-      {FOUR(0), FOUR(4), FOUR(8), FOUR(12)}, {FOUR(12), FOUR(8), FOUR(4), FOUR(0)},
-      {FOUR(0), FOUR(0), FOUR(8), FOUR(8)}, {FOUR(4), FOUR(4), FOUR(12), FOUR(12)}};
+      {FOUR(0), FOUR(4), FOUR(8), FOUR(12)}, {FOUR(12), FOUR(8), FOUR(4), FOUR(0)}};
 #undef FOUR
-  const __m512i four = _mm512_set1_epi16(15);
   const size_t head = type == MOSHI_TYPE_Q8_0 || type == MOSHI_TYPE_Q4_0 ? 2 : 0;
-  const uint8_t *q = type == MOSHI_TYPE_Q4_K ? chunk + 16 + 32 * (block / 2)
-                                             : chunk + block * block_bytes(type) + head;
+  const uint8_t *q = chunk + block * block_bytes(type) + head;
 
   switch (type) {
   case MOSHI_TYPE_I8:
@@ -128,11 +124,6 @@ unpack(MoshiType type, const uint8_t *chunk, int block, int n)
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)q));
   case MOSHI_TYPE_MLX8:
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)q));
-  case MOSHI_TYPE_MLX4: {
-    const __m512i words = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)q));
-    return _mm512_and_si512(
-        _mm512_srlv_epi16(words, _mm512_load_si512(shifts[0])), four);
-  }
   case MOSHI_TYPE_Q4_0: { /* 4096·(q − 8): up instead of down, and the sign turned */
     const __m512i words = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)q));
     return _mm512_ternarylogic_epi32(
@@ -140,11 +131,10 @@ unpack(MoshiType type, const uint8_t *chunk, int block, int n)
         _mm512_set1_epi16((short)0xf000), _mm512_set1_epi16((short)0x8000),
         0x6a /* (a & b) ^ c */);
   }
-  default: { /* Q4_K: even columns, odd columns */
-    const __m512i words =
-        _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)q));
+  default: { /* MLX4 */
+    const __m512i words = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)q));
     return _mm512_and_si512(
-        _mm512_srlv_epi16(words, _mm512_load_si512(shifts[2 + block % 2])), four);
+        _mm512_srlv_epi16(words, _mm512_load_si512(shifts[0])), _mm512_set1_epi16(15));
   }
   }
 }
@@ -179,24 +169,6 @@ head_scales(const uint8_t *chunk, int n, size_t bytes)
       (short)d[3], (short)d[4], (short)d[5], (short)d[6], (short)d[7]));
 }
 
-/* Four bytes of 6 bits each at a time: see reference.c. */
-INLINE void
-q4_k_scales(const uint8_t *block, __m256 *scales, __m256 *offsets)
-{
-  uint16_t d[2];
-  uint32_t a[3];
-  memcpy(d, block, sizeof d);
-  memcpy(a, block + 4, sizeof a);
-  const uint32_t high_s = (a[2] & 0x0f0f0f0f) | (a[0] >> 6 & 0x03030303) << 4;
-  const uint32_t high_m = (a[2] >> 4 & 0x0f0f0f0f) | (a[1] >> 6 & 0x03030303) << 4;
-  const __m128i s = _mm_set_epi32(0, 0, (int)high_s, (int)(a[0] & 0x3f3f3f3f));
-  const __m128i m = _mm_set_epi32(0, 0, (int)high_m, (int)(a[1] & 0x3f3f3f3f));
-  *scales = _mm256_mul_ps(
-      _mm256_set1_ps(_cvtsh_ss(d[0])), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(s)));
-  *offsets = _mm256_mul_ps(
-      _mm256_set1_ps(-_cvtsh_ss(d[1])), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(m)));
-}
-
 /* A group of 64 or 128 columns is 2 or 4 blocks. */
 INLINE void
 mlx_scales(const MoshiRows *w, int row, int col, int n, __m256 *scales, __m256 *offsets)
@@ -215,7 +187,7 @@ mlx_scales(const MoshiRows *w, int row, int col, int n, __m256 *scales, __m256 *
 INLINE bool
 has_offsets(MoshiType type)
 {
-  return type == MOSHI_TYPE_Q4_K || type == MOSHI_TYPE_MLX4 || type == MOSHI_TYPE_MLX8;
+  return type == MOSHI_TYPE_MLX4 || type == MOSHI_TYPE_MLX8;
 }
 
 /* Of a chunk's n blocks: a weight is scale·q + offset. */
@@ -223,9 +195,7 @@ INLINE void
 chunk_scales(const MoshiRows *w, MoshiType type, int row, int col, const uint8_t *chunk,
     int n, __m256 *scales, __m256 *offsets)
 {
-  if (type == MOSHI_TYPE_Q4_K)
-    q4_k_scales(chunk, scales, offsets);
-  else if (has_offsets(type))
+  if (has_offsets(type))
     mlx_scales(w, row, col, n, scales, offsets);
   else
     *scales = head_scales(chunk, n, block_bytes(type));
@@ -380,6 +350,5 @@ integer_matvec(float *y, size_t y_step, const MoshiRows *w, const float *x,
 INTEGER_MATVEC(i8, MOSHI_TYPE_I8)
 INTEGER_MATVEC(q8_0, MOSHI_TYPE_Q8_0)
 INTEGER_MATVEC(q4_0, MOSHI_TYPE_Q4_0)
-INTEGER_MATVEC(q4_k, MOSHI_TYPE_Q4_K)
 INTEGER_MATVEC(mlx4, MOSHI_TYPE_MLX4)
 INTEGER_MATVEC(mlx8, MOSHI_TYPE_MLX8)

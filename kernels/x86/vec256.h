@@ -277,22 +277,6 @@ g_nibbles(const char *x)
       _mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4)};
 }
 
-/* The low or the high nibbles of 32 bytes: of the even ones, then of the odd ones, if
- * G_EVEN_FIRST. */
-#define G_EVEN_FIRST 1
-
-INLINE G
-g_half_nibbles(const char *x, bool high)
-{
-  const __m256i words = _mm256_loadu_si256((const __m256i *)x);
-  const __m256i mask = _mm256_set1_epi16(15);
-  if (high)
-    return (G){_mm256_and_si256(_mm256_srli_epi16(words, 4), mask),
-        _mm256_srli_epi16(words, 12)};
-  return (G){_mm256_and_si256(words, mask),
-      _mm256_and_si256(_mm256_srli_epi16(words, 8), mask)};
-}
-
 /* 8 of them, `stride` bytes apart, of which 16 can be read. */
 INLINE V
 v_load_f16_apart(const char *x, size_t stride)
@@ -303,42 +287,6 @@ v_load_f16_apart(const char *x, size_t stride)
         load16(x + 2 * i * stride), load16(x + (2 * i + 1) * stride));
   return _mm256_cvtph_ps(_mm_unpacklo_epi64(
       _mm_unpacklo_epi32(pairs[0], pairs[1]), _mm_unpacklo_epi32(pairs[2], pairs[3])));
-}
-
-/* One in every lane. */
-INLINE V
-v_set_f16(const char *x)
-{
-  short bits;
-  memcpy(&bits, x, sizeof bits);
-  return _mm256_cvtph_ps(_mm_set1_epi16(bits));
-}
-
-/* Of eight bytes. */
-INLINE V
-v_eight_bytes(const uint64_t *bytes)
-{
-  return _mm256_cvtepi32_ps(
-      _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bytes)));
-}
-
-/* The 6 bits of the 8 scales and of the 8 offsets of a block of Q4_K, a byte each: see
- * q4_k_at in reference.c. */
-INLINE void
-q4_k_bytes(uint64_t bytes[2], const char *at)
-{
-  const __m128i head = load16(at);
-  const __m128i a = _mm_shuffle_epi8(
-      head, _mm_setr_epi8(4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15));
-  const __m128i b = _mm_shuffle_epi8(
-      head, _mm_setr_epi8(-1, -1, -1, -1, 4, 5, 6, 7, -1, -1, -1, -1, 8, 9, 10, 11));
-  const __m128i low =
-      _mm_and_si128(a, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0));
-  const __m128i low_of_last =
-      _mm_and_si128(_mm_srli_epi16(a, 4), _mm_setr_epi32(0, 0, 0, 0x0f0f0f0f));
-  const __m128i high = _mm_and_si128(_mm_srli_epi16(b, 2), _mm_set1_epi8(0x30));
-  _mm_storeu_si128(
-      (__m128i *)bytes, _mm_or_si128(_mm_or_si128(low, low_of_last), high));
 }
 
 /* 8/per floats or halves, each `per` times: 1, 2 or 4. */

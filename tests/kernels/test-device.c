@@ -154,6 +154,34 @@ check_gated(MoshiDevice *d, const MoshiMatrix *m, const float *x)
   g_assert_cmpmem(y, sizeof y, want, sizeof want);
 }
 
+/* Packed in panels of eight rows, of which OUT and its half are no multiples. */
+static void
+check_q4_k(MoshiDevice *one, MoshiDevice *three, const float *w, const float *x,
+    const float *extra)
+{
+  enum { COLS = 1024 };
+  static float packed[BATCH * STEPS * OUT], in_rows[BATCH * STEPS * OUT];
+  const size_t row = moshi_rows_bytes(MOSHI_TYPE_Q4_K, COLS);
+  uint8_t *blocks = g_malloc(OUT * row);
+  const MoshiRows rows = {
+      .type = MOSHI_TYPE_Q4_K, .rows = OUT, .cols = COLS, .data = blocks};
+  MoshiMatrix m, unpacked;
+
+  for (int r = 0; r < OUT; r++)
+    g_assert_true(moshi_encode(MOSHI_TYPE_Q4_K, blocks + r * row, w + r * IN, COLS));
+  g_assert_cmpint(three->ops->linear_matrix(three, &m, &rows), ==, 0);
+  g_assert_cmpint(one->ops->rows_matrix(one, &unpacked, &rows), ==, 0);
+  run_linear(one, &m, x, extra, 0, BATCH, packed);
+  run_linear(one, &unpacked, x, extra, 0, BATCH, in_rows);
+  for (int i = 0; i < BATCH * STEPS * OUT; i++)
+    g_assert_cmpfloat_with_epsilon(packed[i], in_rows[i], 2e-3);
+  g_free(blocks); /* not needed once packed */
+  check_linear(one, three, &m, x, extra);
+  check_gated(one, &m, x);
+  check_gated(three, &m, x);
+  three->ops->free_matrix(three, &m);
+}
+
 static void
 test_linear(void)
 {
@@ -188,6 +216,8 @@ test_linear(void)
   rows = (MoshiRows){.type = MOSHI_TYPE_F16, .rows = OUT, .cols = IN, .data = halves};
   one->ops->rows_matrix(one, &m, &rows);
   check_linear(one, three, &m, x, extra);
+
+  check_q4_k(one, three, w, x, extra);
 
   one->ops->free(one, w);
   one->ops->free(one, x);
