@@ -162,7 +162,7 @@ panel_tile(const PanelTile *t, int panel, int step, int panels, int i, int batch
 
 /* One vector takes its panels from as many parts of the weights: parts read in sequence
  * beside each other come faster from memory than one. */
-INLINE void
+static __attribute__((noinline)) void
 panel_vector(const PanelTile *t, int p0, int p1)
 {
   const int step = (p1 - p0) / PANELS_AT_ONCE;
@@ -174,7 +174,7 @@ panel_vector(const PanelTile *t, int p0, int p1)
 }
 
 /* A panel stays in the first caches for all vectors. */
-INLINE void
+static __attribute__((noinline)) void
 panel_vectors(const PanelTile *t, int p0, int p1, int batch)
 {
   for (int p = p0; p < p1; p++) {
