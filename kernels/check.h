@@ -24,6 +24,9 @@ int moshi_check_tier(const MoshiKernels *tier, int argc, char **argv);
  * measured. */
 double moshi_check_read_gb_s(int threads);
 double moshi_check_gflop_s(int threads);
+/* What so many threads read at this moment, in some 10 ms, for each byte that comes from
+ * `in`: a double of GB/s to `out`, until there are no more. */
+void moshi_check_answer_reads(int threads, int in, int out);
 
 #ifdef __cplusplus
 }

@@ -66,32 +66,81 @@ waited_ms(const BenchRun *run)
   return d->ops->waited_s ? 1e3 * d->ops->waited_s(d) : 0;
 }
 
+/* The machine's speed beside the frames. It may change from one second to the next, as
+ * others share its memory, so that each frame is held against the better one of the
+ * reads before and after it. */
+typedef struct {
+  const BenchRun *run;
+  double *gb_s;   /* for each frame */
+  int known;      /* frames that have theirs */
+  double last;    /* GB/s */
+  double read_ms; /* when that was */
+} Beside;
+
+/* After `frames` of them. */
+static void
+read_beside(Beside *b, int frames)
+{
+  enum { PARK_US = 1000, APART_MS = 100 };
+  bool last = frames == b->run->options->frames;
+  if (frames && !last && bench_now_ms() - b->read_ms < APART_MS)
+    return;
+  g_usleep(PARK_US); /* the workers of the pool still look for work */
+  double now = bench_meter_gb_s(b->run->meter);
+  for (; b->known < frames; b->known++)
+    b->gb_s[b->known] = MAX(b->last, now);
+  b->last = now;
+  b->read_ms = bench_now_ms();
+}
+
+/* ms: not yet sorted. */
+static void
+set_machine(BenchRow *row, const Beside *b, const double *ms, int frames)
+{
+  double *shares = g_new(double, frames);
+  for (int i = 0; i < frames; i++)
+    shares[i] = b->gb_s[i] > 0 ? 1 / (ms[i] * b->gb_s[i]) : 0;
+  row->share = bench_median(shares, frames);
+  row->machine_gb_s = bench_median(b->gb_s, frames);
+  g_free(shares);
+}
+
 BenchRow *
 bench_frames(BenchRun *run, const char *bench,
     int (*frame)(void *stream, MoshiError *error), void *stream, MoshiError *error)
 {
   int frames = run->options->frames, status = MOSHI_OK;
   double *ms = g_new(double, frames), cpu = 0, waited = 0, sum = 0;
+  Beside beside = {.run = run, .gb_s = g_new0(double, frames)};
+  bool held =
+      !moshi_model_get_device(run->model)->ops->copy_gb_s && !run->options->busy;
   double start = bench_now_ms();
   for (int i = -BENCH_WARM_UP; !status && i < frames; i++) {
-    if (i == 0) {
-      cpu = bench_cpu_ms();
+    if (held && i >= 0)
+      read_beside(&beside, i);
+    if (i == 0)
       waited = waited_ms(run);
-    }
     if (run->options->busy)
       bench_sleep_until(start + i * (double)BENCH_PERIOD_MS);
-    double began = bench_now_ms();
+    double began = bench_now_ms(), cpu_began = bench_cpu_ms();
     status = frame(stream, error);
-    if (i >= 0)
-      sum += ms[i] = bench_now_ms() - began;
+    if (i < 0)
+      continue;
+    sum += ms[i] = bench_now_ms() - began;
+    cpu += bench_cpu_ms() - cpu_began;
   }
   waited = waited_ms(run) - waited;
   BenchRow *row = status ? NULL : bench_add_row(run, bench);
   if (row) {
-    row->cpu_ms = (bench_cpu_ms() - cpu) / frames;
+    row->cpu_ms = cpu / frames;
     row->host_ms = waited > 0 ? (sum - waited) / frames : 0;
+    if (held) {
+      read_beside(&beside, frames);
+      set_machine(row, &beside, ms, frames);
+    }
     bench_row_finish(row, ms, frames);
   }
+  g_free(beside.gb_s);
   g_free(ms);
   return row;
 }
@@ -267,13 +316,12 @@ run_busy(BenchRun *run, BenchOptions *o, int (*command)(BenchRun *, MoshiError *
   return status;
 }
 
-/* Of the model's device; of the CPU the better one of before and now. */
+/* Of the model's device, now. */
 static double
-device_gb_s(const BenchRun *run, double before, int threads)
+device_gb_s(const BenchRun *run)
 {
   MoshiDevice *d = moshi_model_get_device(run->model);
-  return d->ops->copy_gb_s ? d->ops->copy_gb_s(d)
-                           : MAX(before, bench_machine_gb_s(threads));
+  return d->ops->copy_gb_s ? d->ops->copy_gb_s(d) : bench_meter_gb_s(run->meter);
 }
 
 static int
@@ -284,9 +332,8 @@ run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
   RandomWeights *weights = NULL;
   BenchRun run = {.options = &o, .rows = g_array_new(FALSE, FALSE, sizeof(BenchRow))};
   int status = parse(&o, argc, argv, error);
-  int threads = o.model.threads ? o.model.threads : moshi_cores();
-  /* Before and after: the better one counts, as others may be at work. */
-  double machine_gb_s = status ? 0 : bench_machine_gb_s(threads);
+  if (!status)
+    run.meter = bench_meter_new(o.model.threads ? o.model.threads : moshi_cores());
   run.began = bench_now_ms();
   if (!status && !(run.model = load(&o, parts, &weights, error)))
     status = error->status;
@@ -295,7 +342,8 @@ run_command(unsigned parts, int (*command)(BenchRun *, MoshiError *), int argc,
   if (!status && o.busy)
     status = run_busy(&run, &o, command, error);
   if (run.rows->len) /* also those before a batch for which there is no memory */
-    bench_rows_print(run.rows, device_gb_s(&run, machine_gb_s, threads), o.json);
+    bench_rows_print(run.rows, device_gb_s(&run), o.json);
+  bench_meter_free(run.meter);
   moshi_model_unref(run.model);
   bench_random_free(weights);
   g_array_unref(run.rows);

@@ -28,7 +28,8 @@ typedef struct {
   MoshiModel *model;
   int codebooks; /* of Mimi */
   double began;  /* when the model was looked for, in ms */
-  GArray *rows;  /* BenchRow */
+  BenchMeter *meter;
+  GArray *rows; /* BenchRow */
 } BenchRun;
 
 BenchRow *bench_add_row(BenchRun *run, const char *bench);

@@ -39,15 +39,21 @@ compare(const void *a, const void *b)
   return (x > y) - (x < y);
 }
 
+double
+bench_median(double *x, int n)
+{
+  qsort(x, n, sizeof *x, compare);
+  return x[n / 2];
+}
+
 void
 bench_row_finish(BenchRow *row, double *ms, int frames)
 {
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);
-  qsort(ms, frames, sizeof *ms, compare);
   row->frames = frames;
+  row->ms_median = bench_median(ms, frames);
   row->ms_min = ms[0];
-  row->ms_median = ms[frames / 2];
   row->ms_p99 = ms[(frames * 99 + 99) / 100 - 1];
   row->ms_max = ms[frames - 1];
   row->peak_rss_mb = usage.ru_maxrss / 1024.0;
@@ -58,6 +64,13 @@ static double
 row_gb_s(const BenchRow *row)
 {
   return row->bytes_per_frame / (row->streams ? BENCH_PERIOD_MS : row->ms_median) / 1e6;
+}
+
+static double
+fraction(const BenchRow *row, double machine_gb_s)
+{
+  return row->share > 0 ? row->bytes_per_frame * row->share / 1e6
+                        : row_gb_s(row) / machine_gb_s;
 }
 
 static void
@@ -87,8 +100,8 @@ print_json(const BenchRow *row, double machine_gb_s)
          "\"machine_gb_s\": %.2f, \"bandwidth_fraction\": %.4f, \"peak_rss_mb\": %.1f, "
          "\"ms_max\": %.4f, \"cpu_ms\": %.4f",
       row->threads, row->batch, row->frames, row->ms_min, row->ms_median, row->ms_p99,
-      row->bytes_per_frame, machine_gb_s, row_gb_s(row) / machine_gb_s,
-      row->peak_rss_mb, row->ms_max, row->cpu_ms);
+      row->bytes_per_frame, machine_gb_s, fraction(row, machine_gb_s), row->peak_rss_mb,
+      row->ms_max, row->cpu_ms);
   if (row->host_ms > 0)
     printf(", \"host_ms\": %.4f", row->host_ms);
   if (row->context)
@@ -117,38 +130,70 @@ print_text(const BenchRow *row, double machine_gb_s)
   if (row->host_ms > 0)
     printf("%.3f ms of the host, ", row->host_ms);
   printf("%.3f ms (min %.3f, p99 %.3f of %d frames), %.3f ms of the processor, %.1f MB "
-         "at %.1f GB/s, %.0f %% of the machine's, peak %.0f MB\n",
+         "at %.1f GB/s, %.0f %% of the machine's %.1f, peak %.0f MB\n",
       row->ms_median, row->ms_min, row->ms_p99, row->frames, row->cpu_ms,
-      row->bytes_per_frame / 1e6, row_gb_s(row), 100 * row_gb_s(row) / machine_gb_s,
-      row->peak_rss_mb);
+      row->bytes_per_frame / 1e6, row_gb_s(row), 100 * fraction(row, machine_gb_s),
+      machine_gb_s, row->peak_rss_mb);
+}
+
+struct BenchMeter {
+  pid_t child;
+  int ask, answer;
+};
+
+BenchMeter *
+bench_meter_new(int threads)
+{
+  int ask[2], answer[2];
+  if (pipe(ask))
+    return NULL;
+  if (pipe(answer)) {
+    close(ask[0]);
+    close(ask[1]);
+    return NULL;
+  }
+  pid_t child = fork();
+  if (child == 0) {
+    close(ask[1]);
+    close(answer[0]);
+    moshi_check_answer_reads(threads, ask[0], answer[1]);
+    _exit(0);
+  }
+  close(ask[0]);
+  close(answer[1]);
+  BenchMeter *meter = g_new(BenchMeter, 1);
+  *meter = (BenchMeter){child, ask[1], answer[0]};
+  return meter;
 }
 
 double
-bench_machine_gb_s(int threads)
+bench_meter_gb_s(const BenchMeter *meter)
 {
-  double gb_s = 0;
-  int ends[2];
-  if (pipe(ends))
+  double gb_s;
+  if (!meter || write(meter->ask, "", 1) != 1 ||
+      read(meter->answer, &gb_s, sizeof gb_s) != sizeof gb_s)
     return 0;
-  pid_t child = fork();
-  if (child == 0) {
-    gb_s = moshi_check_read_gb_s(threads);
-    _exit(write(ends[1], &gb_s, sizeof gb_s) != sizeof gb_s);
-  }
-  close(ends[1]);
-  if (child < 0 || read(ends[0], &gb_s, sizeof gb_s) != sizeof gb_s)
-    gb_s = 0;
-  close(ends[0]);
-  if (child > 0)
-    waitpid(child, NULL, 0);
   return gb_s;
+}
+
+void
+bench_meter_free(BenchMeter *meter)
+{
+  if (!meter)
+    return;
+  close(meter->ask);
+  close(meter->answer);
+  if (meter->child > 0)
+    waitpid(meter->child, NULL, 0);
+  g_free(meter);
 }
 
 void
 bench_rows_print(const GArray *rows, double machine_gb_s, bool json)
 {
-  if (!json)
-    printf("the machine reads %.1f GB/s\n", machine_gb_s);
-  for (guint i = 0; i < rows->len; i++)
-    (json ? print_json : print_text)(&g_array_index(rows, BenchRow, i), machine_gb_s);
+  for (guint i = 0; i < rows->len; i++) {
+    const BenchRow *row = &g_array_index(rows, BenchRow, i);
+    (json ? print_json : print_text)(
+        row, row->machine_gb_s > 0 ? row->machine_gb_s : machine_gb_s);
+  }
 }
