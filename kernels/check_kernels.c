@@ -549,6 +549,21 @@ softmax_exp_round(Check *c)
   check_near(c, n, sum, (float)total, (n + 4) * EPS * total);
 }
 
+/* Exact, of whatever data. */
+static void
+encode_q4_k_round(Check *c)
+{
+  enum { N = 256, BLOCK = 144 / sizeof(float) };
+  const Data data = check_below(c, N_DATA);
+  const float *x = check_vector(c, N, data);
+  float *want = check_output(c, BLOCK), *to = check_output(c, BLOCK);
+
+  snprintf(c->what, sizeof c->what, "%s data", check_data_names[data]);
+  c->ref->encode_q4_k((uint8_t *)want, x);
+  c->tier->encode_q4_k((uint8_t *)to, x);
+  check_same(c, "block", to, want, BLOCK);
+}
+
 #define TYPE_ROUNDS(name, type)                                                        \
   static void matvec_##name##_round(Check *c)                                          \
   {                                                                                    \
@@ -608,5 +623,6 @@ const CheckKernel check_kernels[] = {
     {"argmin", argmin_round},
     {"argmax", argmax_round},
     {"softmax_exp", softmax_exp_round},
+    {"encode_q4_k", encode_q4_k_round},
 };
 const int n_check_kernels = sizeof check_kernels / sizeof *check_kernels;

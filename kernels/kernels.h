@@ -176,6 +176,9 @@ typedef struct {
 
   /* y[i] = W[row][col + i], n elements of a row as f32. */
   void (*widen[MOSHI_N_TYPES])(float *y, const MoshiRows *w, int row, int col, int n);
+
+  /* A block of Q4_K of 256 floats, the same bytes from every tier. */
+  void (*encode_q4_k)(uint8_t *to, const float *x);
 } MoshiKernels;
 
 /* CPU tiers, a mask of bits. */
@@ -236,7 +239,8 @@ MoshiRows moshi_rows_part(const MoshiRows *w, int first, int n);
 /* Encodes n floats, whole blocks of them, as Q8_0, Q4_0 or Q4_K; false for another
  * type or an n that is no multiple of its block. The bytes are the same on every
  * machine, and for Q8_0 and Q4_0 those that ggml writes. */
-bool moshi_encode(MoshiType type, void *to, const float *x, size_t n);
+bool moshi_encode(
+    const MoshiKernels *k, MoshiType type, void *to, const float *x, size_t n);
 
 #ifdef __cplusplus
 }

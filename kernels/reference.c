@@ -406,4 +406,5 @@ const MoshiKernels moshi_kernels_reference = {
     .argmax = argmax,
     .softmax_exp = softmax_exp,
     .widen = {widen, widen, widen, widen, widen, widen, widen, widen, widen},
+    .encode_q4_k = moshi_encode_q4_k,
 };

@@ -6,4 +6,6 @@
 
 extern const MoshiKernels moshi_kernels_reference;
 
+void moshi_encode_q4_k(uint8_t *to, const float *x);
+
 #endif

@@ -313,7 +313,7 @@ convert_chunk(void *ctx, size_t i, void *scratch, MoshiError *error)
     char *blocks = (char *)(x + rows.cols);
     for (int r = 0; r < rows.rows; r++) {
       w->kernels.widen[rows.type](x, &rows, r, 0, rows.cols);
-      moshi_encode(target, blocks + r * row_bytes, x, rows.cols);
+      moshi_encode(&w->kernels, target, blocks + r * row_bytes, x, rows.cols);
     }
     out = blocks;
   }

@@ -124,6 +124,7 @@ void
 format_encode(const Format *f, const float *x, int64_t cols, void *data, void *scales,
     void *biases)
 {
+  MoshiKernels k;
   switch (f->type) {
   case MOSHI_TYPE_F32:
     memcpy(data, x, cols * sizeof *x);
@@ -145,7 +146,8 @@ format_encode(const Format *f, const float *x, int64_t cols, void *data, void *s
           (uint16_t *)scales + g, (uint16_t *)biases + g);
     return;
   default:
-    moshi_encode(f->type, data, x, cols);
+    moshi_kernels_init(&k, ~0u);
+    moshi_encode(&k, f->type, data, x, cols);
   }
 }
 

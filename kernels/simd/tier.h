@@ -12,6 +12,9 @@
 #include TIER_EIGHT
 #include "q4_k.h"
 #endif
+#ifdef ENCODE_LANES
+#include "encode_q4_k.h"
+#endif
 
 #include "../tiers.h"
 
@@ -38,6 +41,9 @@ TIER_INIT(MoshiKernels *k)
 #endif
 #ifdef TIER_EIGHT
   k->matvec_q4_k_panels = tier_matvec_q4_k_panels;
+#endif
+#ifdef ENCODE_LANES
+  k->encode_q4_k = encode_q4_k;
 #endif
   memcpy(k->widen, widens, sizeof widens);
   memcpy(k->act, acts, sizeof acts);

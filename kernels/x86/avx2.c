@@ -5,4 +5,5 @@
 #define TIER_INIT moshi_avx2_init
 #define TIER_INTEGERS "quantized.h"
 #define TIER_EIGHT "../x86/eight.h"
+#define ENCODE_LANES 8
 #include "../simd/tier.h"

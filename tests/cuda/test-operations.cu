@@ -213,8 +213,10 @@ random_matrix(Matrix *w, Memory &m, MoshiType type, int rows, int cols)
   w->host.data = w->numbers.data();
   if (type != MOSHI_TYPE_F32) {
     w->bytes.resize(rows * moshi_rows_bytes(type, cols));
+    MoshiKernels k;
+    moshi_kernels_init(&k, ~0u);
     g_assert_true(
-        moshi_encode(type, w->bytes.data(), w->numbers.data(), w->numbers.size()));
+        moshi_encode(&k, type, w->bytes.data(), w->numbers.data(), w->numbers.size()));
     w->host.data = w->bytes.data();
   }
   const MoshiCudaLayout l = moshi_cuda_layout(&w->host);

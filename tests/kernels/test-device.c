@@ -166,9 +166,12 @@ check_q4_k(MoshiDevice *one, MoshiDevice *three, const float *w, const float *x,
   const MoshiRows rows = {
       .type = MOSHI_TYPE_Q4_K, .rows = OUT, .cols = COLS, .data = blocks};
   MoshiMatrix m, unpacked;
+  MoshiKernels k;
 
+  moshi_kernels_init(&k, ~0u);
   for (int r = 0; r < OUT; r++)
-    g_assert_true(moshi_encode(MOSHI_TYPE_Q4_K, blocks + r * row, w + r * IN, COLS));
+    g_assert_true(
+        moshi_encode(&k, MOSHI_TYPE_Q4_K, blocks + r * row, w + r * IN, COLS));
   g_assert_cmpint(three->ops->linear_matrix(three, &m, &rows), ==, 0);
   g_assert_cmpint(one->ops->rows_matrix(one, &unpacked, &rows), ==, 0);
   run_linear(one, &m, x, extra, 0, BATCH, packed);

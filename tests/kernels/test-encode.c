@@ -8,6 +8,8 @@
 
 enum { BLOCKS = 24, N = 32 * BLOCKS };
 
+static MoshiKernels kernels;
+
 static double
 golden_value(int block, int i, int value)
 {
@@ -50,7 +52,7 @@ check_golden(MoshiType type, const unsigned char *want, size_t bytes)
 
   g_assert_cmpuint(bytes, ==, moshi_rows_bytes(type, N));
   golden_input(x);
-  g_assert_true(moshi_encode(type, got, x, N));
+  g_assert_true(moshi_encode(&kernels, type, got, x, N));
   for (size_t i = 0; i < bytes; i++)
     if (got[i] != want[i])
       g_error("%s: byte %zu is %d, not %d", moshi_type_name(type), i, got[i], want[i]);
@@ -84,12 +86,10 @@ loss(MoshiType type, const float *x, int n)
   unsigned char *blocks = g_malloc(moshi_rows_bytes(type, n));
   float *y = g_new(float, n);
   MoshiRows rows = {.type = type, .rows = 1, .cols = n, .data = blocks};
-  MoshiKernels k;
   double lost = 0, all = 0;
 
-  moshi_kernels_init(&k, ~0u);
-  g_assert_true(moshi_encode(type, blocks, x, n));
-  k.widen[type](y, &rows, 0, 0, n);
+  g_assert_true(moshi_encode(&kernels, type, blocks, x, n));
+  kernels.widen[type](y, &rows, 0, 0, n);
   for (int i = 0; i < n; i++) {
     lost += (x[i] - y[i]) * (x[i] - y[i]);
     all += x[i] * x[i];
@@ -126,7 +126,7 @@ test_odd_values(void)
         float x[256];
         for (int i = 0; i < 256; i++)
           x[i] = i % 3 ? odd[a] : odd[b];
-        g_assert_true(moshi_encode(types[t], blocks, x, 256));
+        g_assert_true(moshi_encode(&kernels, types[t], blocks, x, 256));
       }
 }
 
@@ -135,15 +135,16 @@ test_refused(void)
 {
   float x[256] = {0};
   unsigned char to[1024];
-  g_assert_false(moshi_encode(MOSHI_TYPE_Q8_0, to, x, 33));
-  g_assert_false(moshi_encode(MOSHI_TYPE_MLX4, to, x, 256));
-  g_assert_false(moshi_encode(MOSHI_TYPE_BF16, to, x, 256));
+  g_assert_false(moshi_encode(&kernels, MOSHI_TYPE_Q8_0, to, x, 33));
+  g_assert_false(moshi_encode(&kernels, MOSHI_TYPE_MLX4, to, x, 256));
+  g_assert_false(moshi_encode(&kernels, MOSHI_TYPE_BF16, to, x, 256));
 }
 
 int
 main(int argc, char **argv)
 {
   g_test_init(&argc, &argv, NULL);
+  moshi_kernels_init(&kernels, ~0u);
   g_test_add_func("/encode/golden", test_golden);
   g_test_add_func("/encode/loss", test_loss);
   g_test_add_func("/encode/odd values", test_odd_values);
