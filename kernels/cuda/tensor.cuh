@@ -6,8 +6,8 @@
  *   integer weights  8 bits, 4 of them unpacked in registers; x as 16-bit integers with a
  *                    scale for each stage (operand.cuh), in two planes of bytes
  *   float weights    a bf16 for each 8 bits of a significand: 1 of BF16, 2 of F16, 3 of
- *                    F32 and of x; products of a part of the weight and one of x whose
- *                    sum would be below the last bit of f32 are left out
+ *                    F32 and of x; products of parts below 2^-26 of the whole are left
+ *                    out
  *
  * A lane of the mma has words t and t + 4 of eight; which columns these are is chosen so
  * that a row's bytes of a step are W/4 consecutive ones of each of four lanes. */
@@ -104,15 +104,23 @@ template <int TYPE> struct MoshiTensor {
   }
 
 private:
-  /* The next 8 bits of each significand, which are taken off. */
+  /* The bf16 nearest to f, as the upper half of a float: what is left of f is then at most
+   * 2^-9 of it, and exact. Cut off where there is none above, and of NaN. */
+  __device__ static __forceinline__ uint32_t nearest(float f)
+  {
+    const uint32_t bits = __float_as_uint(f);
+    const bool room = (bits & 0x7fffffffu) < 0x7f7f8000u;
+    return (bits + (room ? 0x8000u : 0)) & 0xffff0000u;
+  }
+
+  /* The next bf16 of each number, which is taken off. */
   __device__ static __forceinline__ void part(float (&f)[4], uint32_t (&words)[2])
   {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      const uint32_t a = __float_as_uint(f[2 * i]);
-      const uint32_t b = __float_as_uint(f[2 * i + 1]) & 0xffff0000u;
+      const uint32_t a = nearest(f[2 * i]), b = nearest(f[2 * i + 1]);
       words[i] = a >> 16 | b;
-      f[2 * i] = moshi_add(f[2 * i], -__uint_as_float(a & 0xffff0000u));
+      f[2 * i] = moshi_add(f[2 * i], -__uint_as_float(a));
       f[2 * i + 1] = moshi_add(f[2 * i + 1], -__uint_as_float(b));
     }
   }
