@@ -181,8 +181,10 @@ static size_t
 matvec_bytes(const Case *c)
 {
   const MoshiType type = stored_as(c);
-  return type == MOSHI_TYPE_Q4_K ? moshi_q4_k_panels_bytes(c->n, c->k)
-                                 : c->n * moshi_rows_bytes(type, c->k);
+  const MoshiRows rows = {
+      .type = type, .rows = c->n, .cols = c->k, .scale_type = MOSHI_TYPE_BF16};
+  const size_t packed = moshi_row_panels_bytes(&rows);
+  return packed ? packed : c->n * moshi_rows_bytes(type, c->k);
 }
 
 static void
@@ -190,16 +192,16 @@ run_matvec(Bench *b, const Case *c)
 {
   const MoshiType type = stored_as(c);
   MoshiRows w = {.type = type, .rows = c->n, .cols = c->k};
-  if (type >= MOSHI_TYPE_MLX4) { /* as MLX files have them */
-    w.group = type == MOSHI_TYPE_MLX4 ? 32 : 64;
-    w.scale_type = MOSHI_TYPE_BF16;
+  w.scale_type = MOSHI_TYPE_BF16; /* as MLX files have them */
+  if (type == MOSHI_TYPE_MLX8) {
+    w.group = 64;
     w.scales = weights(b, (size_t)c->n * (c->k / w.group) / 2);
     w.biases = weights(b, (size_t)c->n * (c->k / w.group) / 2);
   } else if (type == MOSHI_TYPE_I8) {
     w.scales = weights(b, c->n);
   }
   w.data = weights(b, matvec_bytes(c) / 4);
-  (type == MOSHI_TYPE_Q4_K ? b->k->matvec_q4_k_panels : b->k->matvec[type])(
+  (b->k->matvec_panels[type] ? b->k->matvec_panels[type] : b->k->matvec[type])(
       b->y, c->n, &w, b->x, c->k, 0, c->n, c->m);
 }
 
@@ -263,9 +265,7 @@ bytes_of(const Case *c)
     return moshi_panels_bytes(stored_as(c), c->n, c->k) + 4.0 * c->m * (c->n + c->k);
   if (!strncmp(c->kernel, "matvec", 6)) {
     const MoshiType type = stored_as(c);
-    const int groups = type == MOSHI_TYPE_MLX4   ? c->k / 32
-                       : type == MOSHI_TYPE_MLX8 ? c->k / 64
-                                                 : 0;
+    const int groups = type == MOSHI_TYPE_MLX8 ? c->k / 64 : 0;
     return matvec_bytes(c) + 4.0 * c->n * groups + 4.0 * c->m * (c->n + c->k);
   }
   return c->k ? 2.0 * moshi_kv_size(kept_as(c)) * c->n * c->k : 8.0 * c->n;

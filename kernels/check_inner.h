@@ -73,7 +73,7 @@ typedef struct {
 
 /* Rounds of one type's products, and of its widening. */
 void check_matvec(Check *c, MoshiType type);
-void check_matvec_q4_k_panels(Check *c);
+void check_matvec_panels(Check *c, MoshiType type);
 void check_widen(Check *c, MoshiType type);
 
 extern const CheckKernel check_kernels[];

@@ -583,6 +583,15 @@ TYPE_ROUNDS(q4_k, MOSHI_TYPE_Q4_K)
 TYPE_ROUNDS(mlx4, MOSHI_TYPE_MLX4)
 TYPE_ROUNDS(mlx8, MOSHI_TYPE_MLX8)
 
+#define PANEL_ROUNDS(name, type)                                                       \
+  static void matvec_panels_##name##_round(Check *c)                                   \
+  {                                                                                    \
+    check_matvec_panels(c, type);                                                      \
+  }
+PANEL_ROUNDS(q4_0, MOSHI_TYPE_Q4_0)
+PANEL_ROUNDS(q4_k, MOSHI_TYPE_Q4_K)
+PANEL_ROUNDS(mlx4, MOSHI_TYPE_MLX4)
+
 const CheckKernel check_kernels[] = {
     {"gemm", gemm_round},
     {"matvec_f32", matvec_f32_round},
@@ -592,7 +601,9 @@ const CheckKernel check_kernels[] = {
     {"matvec_q8_0", matvec_q8_0_round},
     {"matvec_q4_0", matvec_q4_0_round},
     {"matvec_q4_k", matvec_q4_k_round},
-    {"matvec_q4_k_panels", check_matvec_q4_k_panels},
+    {"matvec_panels_q4_0", matvec_panels_q4_0_round},
+    {"matvec_panels_q4_k", matvec_panels_q4_k_round},
+    {"matvec_panels_mlx4", matvec_panels_mlx4_round},
     {"matvec_mlx4", matvec_mlx4_round},
     {"matvec_mlx8", matvec_mlx8_round},
     {"widen_f32", widen_f32_round},

@@ -238,19 +238,20 @@ check_matvec(Check *c, MoshiType type)
 }
 
 void
-check_matvec_q4_k_panels(Check *c)
+check_matvec_panels(Check *c, MoshiType type)
 {
   const Data data = check_below(c, N_DATA);
-  const MoshiRows w = random_matrix(c, MOSHI_TYPE_Q4_K, data);
-  const int panels = (w.rows + MOSHI_Q4_K_ROWS - 1) / MOSHI_Q4_K_ROWS;
+  const MoshiRows w = random_matrix(c, type, data);
+  const int panels = (w.rows + MOSHI_PANEL_ROWS - 1) / MOSHI_PANEL_ROWS;
   void *memory = NULL;
 
-  if (posix_memalign(&memory, 64, moshi_q4_k_panels_bytes(w.rows, w.cols)))
+  if (posix_memalign(&memory, 64, moshi_row_panels_bytes(&w)))
     return check_fail(c, "no memory");
   MoshiRows held = w;
   held.data = memory;
-  moshi_pack_q4_k(memory, &w, 0, panels);
-  check_products(c, &w, &held, c->tier->matvec_q4_k_panels, data);
+  held.scales = held.biases = NULL;
+  moshi_pack_rows(memory, &w, 0, panels);
+  check_products(c, &w, &held, c->tier->matvec_panels[type], data);
   free(memory);
 }
 

@@ -53,16 +53,10 @@ typedef struct {
 /* Outputs of a packed matrix come in panels of this many (see moshi_pack_panels). */
 #define MOSHI_PANEL 16
 
-/* Eight rows of Q4_K beside each other, 256 columns of them, as they are multiplied
- * with: a vector register then holds some columns of all eight, whose sums need not be
- * added up at the end, and takes the rows' scales as they lie. A row of panels is
- * cols/256 of these. See q4_k.c. */
-#define MOSHI_Q4_K_ROWS 8
-typedef struct {
-  uint16_t d[8], dmin[8];              /* f16 of each row */
-  uint8_t scales[8][8], offsets[8][8]; /* [group of 32 columns][row], 6 bits each */
-  uint8_t q[8][4][8][4]; /* [group][k][row][i]: columns 8k + i, and 8k + 4 + i above */
-} MoshiQ4kPanel;
+/* Weights of 4 bits are multiplied with in panels of eight rows beside each other: a
+ * vector register then holds some columns of all eight, whose sums need not be added up
+ * at the end, and takes the rows' scales as they lie. See four_bits.c. */
+#define MOSHI_PANEL_ROWS 8
 
 /* The widest head that attention takes. */
 #define MOSHI_MAX_HEAD_DIM 512
@@ -141,8 +135,9 @@ typedef struct {
   void (*matvec[MOSHI_N_TYPES])(float *y, size_t y_step, const MoshiRows *w,
       const float *x, size_t x_step, int r0, int r1, int batch);
 
-  /* The same of Q4_K, w->data being panels (moshi_pack_q4_k), aligned to 32 bytes. */
-  void (*matvec_q4_k_panels)(float *y, size_t y_step, const MoshiRows *w,
+  /* The same of weights of 4 bits, w->data being panels (moshi_pack_rows); NULL of other
+   * types. */
+  void (*matvec_panels[MOSHI_N_TYPES])(float *y, size_t y_step, const MoshiRows *w,
       const float *x, size_t x_step, int r0, int r1, int batch);
 
   /* y = x·alpha / sqrt(mean(x²) + eps). y may equal x. */
@@ -215,10 +210,12 @@ size_t moshi_panels_bytes(MoshiType type, int n_out, int n_in);
 void moshi_pack_panels(void *panels, MoshiType type, int n_out, int n_in, int p0,
     int p1, MoshiWeights weights, const void *ctx);
 
-/* Bytes of a matrix of Q4_K in panels: 3 % more than in rows. */
-size_t moshi_q4_k_panels_bytes(int rows, int cols);
-/* Writes rows of panels [p0,p1); rows beyond w->rows are 0. */
-void moshi_pack_q4_k(MoshiQ4kPanel *panels, const MoshiRows *w, int p0, int p1);
+/* Of a matrix in panels of MOSHI_PANEL_ROWS, of Q4_K 3 % more than in rows; 0 of types
+ * that have none. */
+size_t moshi_row_panels_bytes(const MoshiRows *w);
+/* Writes panels [p0,p1) of rows; those beyond w->rows are 0. The result needs neither
+ * w's data nor its scales. */
+void moshi_pack_rows(void *panels, const MoshiRows *w, int p0, int p1);
 
 float moshi_f16_to_f32(uint16_t h);
 float moshi_bf16_to_f32(uint16_t h);

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "four_bits.h"
+
 /* ------------------------------------------------------------ activations */
 
 static float
@@ -223,27 +225,39 @@ matvec(float *y, size_t y_step, const MoshiRows *w, const float *x, size_t x_ste
     }
 }
 
+/* See four_bits.h. */
 static float
-q4_k_panel_at(const MoshiRows *w, int row, int c)
+panel_weight_at(const MoshiRows *w, int row, int c)
 {
-  const MoshiQ4kPanel *p =
-      (const MoshiQ4kPanel *)w->data + (size_t)(row / 8) * (w->cols / 256) + c / 256;
-  const int r = row % 8, g = c % 256 / 32;
-  const uint8_t byte = p->q[g][c % 32 / 8][r][c % 4];
-  const float d = moshi_f16_to_f32(p->d[r]), dmin = moshi_f16_to_f32(p->dmin[r]);
-  return d * p->scales[g][r] * (c % 8 < 4 ? byte & 15 : byte >> 4) -
-         dmin * p->offsets[g][r];
+  const MoshiType stored = w->type == MOSHI_TYPE_MLX4 ? w->scale_type : MOSHI_TYPE_F16;
+  const size_t bytes = four_bits_bytes(w->type, stored),
+               scales = four_bits_scales(w->type, stored);
+  const int r = row % FOUR_BITS_ROWS, g = c % 256 / 32;
+  const uint8_t *panel = (const uint8_t *)w->data +
+                         (size_t)(row / FOUR_BITS_ROWS) * (w->cols / 32) * bytes;
+  const uint8_t *chunk = panel + c / 256 * 8 * bytes, *group = panel + c / 32 * bytes;
+  const uint8_t *columns = chunk + four_bits_at(w->type, stored, g);
+  const uint8_t byte = columns[(c % 32 / 8 * FOUR_BITS_ROWS + r) * 4 + c % 4];
+  const int q = c % 8 < 4 ? byte & 15 : byte >> 4;
+
+  if (w->type == MOSHI_TYPE_Q4_K)
+    return float_at(stored, chunk, r) * chunk[FOUR_BITS_SCALES + g * 8 + r] * q -
+           float_at(stored, chunk, 8 + r) * chunk[FOUR_BITS_OFFSETS + g * 8 + r];
+  const float scale = float_at(stored, group, r);
+  return w->type == MOSHI_TYPE_Q4_0
+             ? scale * (q - 8)
+             : fmaf(scale, q, float_at(stored, group + scales + FOUR_BITS_Q, r));
 }
 
 static void
-matvec_q4_k_panels(float *y, size_t y_step, const MoshiRows *w, const float *x,
+matvec_panels(float *y, size_t y_step, const MoshiRows *w, const float *x,
     size_t x_step, int r0, int r1, int batch)
 {
   for (int i = 0; i < batch; i++)
     for (int r = r0; r < r1; r++) {
       double sum = 0;
       for (int c = 0; c < w->cols; c++)
-        sum += (double)q4_k_panel_at(w, r, c) * x[i * x_step + c];
+        sum += (double)panel_weight_at(w, r, c) * x[i * x_step + c];
       y[i * y_step + (r - r0)] = (float)sum;
     }
 }
@@ -393,7 +407,9 @@ const MoshiKernels moshi_kernels_reference = {
     .name = "c",
     .gemm = gemm,
     .matvec = {matvec, matvec, matvec, matvec, matvec, matvec, matvec, matvec, matvec},
-    .matvec_q4_k_panels = matvec_q4_k_panels,
+    .matvec_panels = {[MOSHI_TYPE_Q4_0] = matvec_panels,
+        [MOSHI_TYPE_Q4_K] = matvec_panels,
+        [MOSHI_TYPE_MLX4] = matvec_panels},
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .act = {act_none, act_elu, act_gelu, act_silu, act_relu, act_sigmoid, act_tanh},

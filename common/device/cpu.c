@@ -98,7 +98,7 @@ cpu_rows_matrix(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host)
 }
 
 typedef struct {
-  MoshiQ4kPanel *panels;
+  void *panels;
   const MoshiRows *rows;
 } PackRows;
 
@@ -106,22 +106,23 @@ static void
 pack_rows(void *ctx, int begin, int end)
 {
   const PackRows *p = ctx;
-  moshi_pack_q4_k(p->panels, p->rows, begin, end);
+  moshi_pack_rows(p->panels, p->rows, begin, end);
 }
 
 static int
 cpu_linear_matrix(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host)
 {
-  if (host->type != MOSHI_TYPE_Q4_K)
+  const size_t bytes = moshi_row_panels_bytes(host);
+  if (!bytes)
     return cpu_rows_matrix(d, m, host);
-  const size_t bytes = moshi_q4_k_panels_bytes(host->rows, host->cols);
   PackRows p = {moshi_cpu_alloc(bytes, true), host};
   if (!p.panels)
     return MOSHI_ERROR_MEMORY;
-  moshi_cpu_split(moshi_cpu(d), (host->rows + MOSHI_Q4_K_ROWS - 1) / MOSHI_Q4_K_ROWS, 1,
-      bytes, pack_rows, &p);
+  moshi_cpu_split(moshi_cpu(d), (host->rows + MOSHI_PANEL_ROWS - 1) / MOSHI_PANEL_ROWS,
+      1, bytes, pack_rows, &p);
   *m = (MoshiMatrix){.m = *host, .packed = true};
   m->m.data = p.panels;
+  m->m.scales = m->m.biases = NULL;
   return 0;
 }
 

@@ -123,7 +123,7 @@ sum_rows(const Matvec *m, float *sums, int rows, int first, int n, int i, int ba
 {
   const MoshiKernels *k = &m->cpu->k;
   const MoshiMatrix *w = m->op->w;
-  (w->packed ? k->matvec_q4_k_panels : k->matvec[w->m.type])(
+  (w->packed ? k->matvec_panels : k->matvec)[w->m.type](
       sums, rows, &w->m, m->x + i * m->x_step, m->x_step, first, first + n, batch);
 }
 
@@ -197,7 +197,7 @@ moshi_cpu_linear(MoshiDevice *d, const MoshiLinearOp *op)
 {
   const int rows = op->n_rows ? op->n_rows : op->w->m.rows - op->first_row;
   const int n_out = op->gated ? rows / 2 : rows;
-  if (op->w->packed && op->w->m.type != MOSHI_TYPE_Q4_K)
+  if (op->w->packed && op->w->m.type <= MOSHI_TYPE_BF16)
     linear_packed(moshi_cpu(d), op, n_out);
   else
     linear_rows(moshi_cpu(d), op, n_out);

@@ -24,8 +24,8 @@ typedef struct MoshiDevice MoshiDevice;
 /* A weight matrix [m.rows][m.cols] as the device holds it. */
 typedef struct {
   MoshiRows m;
-  bool packed; /* m.data are panels of m.type, F32, BF16 or Q4_K (kernels.h); else
-                  row-major as in the file */
+  bool packed; /* m.data are panels: of floats, F32 or BF16, or of rows of 4 bits
+                  (kernels.h); else row-major as in the file */
 } MoshiMatrix;
 
 /* A codebook [entries][dim] of residual quantization. */

@@ -197,14 +197,19 @@ walk_part(MoshiModel *m, Part *part, PartProgress *p, MoshiError *error)
   l.progress = on_progress;
   l.cookie = p;
   l.total = m->bytes[part->kind];
-  const double rest = p->phase * (mapped ? moshi_prefault_share(part->checkpoint) : 0);
-  p->phase -= rest;
+  l.copied = mapped ? g_array_new(FALSE, FALSE, sizeof(const void *)) : NULL;
   part->weights = walk_weights(m, part->kind, &l);
-  p->begun += p->phase;
-  p->phase = rest;
-  return l.status || !mapped
-             ? l.status
-             : moshi_prefault(part->checkpoint, m->threads, on_progress, p, error);
+  if (!mapped)
+    return l.status;
+  const double copied = p->phase * MIN(1.0, (double)l.done / MAX(l.total, 1));
+  p->begun += copied;
+  p->phase -= copied;
+  int status = l.status;
+  if (!status)
+    status =
+        moshi_prefault(part->checkpoint, l.copied, m->threads, on_progress, p, error);
+  g_array_unref(l.copied);
+  return status;
 }
 
 /* Refuses weights that would not fit where they are to be. */

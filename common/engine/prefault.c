@@ -37,33 +37,25 @@ read_piece(void *ctx, size_t i, void *scratch, MoshiError *error)
   return 0;
 }
 
-/* Q4_K is read, and packed, by the walk (device/cpu.c). */
 static bool
-stays_mapped(const MoshiTensor *t)
+is_copied(const MoshiTensor *t, const GArray *copied)
 {
-  return t->dtype != MOSHI_DTYPE_Q4_K || strstr(t->name, "emb");
-}
-
-double
-moshi_prefault_share(const MoshiCheckpoint *checkpoint)
-{
-  const MoshiTensor *t;
-  double mapped = 0, all = 1;
-  for (size_t i = 0; (t = moshi_checkpoint_nth(checkpoint, i)); i++) {
-    all += t->bytes;
-    mapped += stays_mapped(t) ? t->bytes : 0;
+  for (guint i = 0; i < copied->len; i++) {
+    const uint8_t *at = g_array_index(copied, const void *, i), *data = t->data;
+    if (at >= data && at < data + t->bytes)
+      return true;
   }
-  return mapped / all;
+  return false;
 }
 
 int
-moshi_prefault(const MoshiCheckpoint *checkpoint, int threads, MoshiProgress progress,
-    void *cookie, MoshiError *error)
+moshi_prefault(const MoshiCheckpoint *checkpoint, const GArray *copied, int threads,
+    MoshiProgress progress, void *cookie, MoshiError *error)
 {
   Prefault p = {checkpoint, g_array_new(FALSE, FALSE, sizeof(Piece))};
   const MoshiTensor *t;
   for (size_t i = 0; (t = moshi_checkpoint_nth(checkpoint, i)); i++) {
-    if (!stays_mapped(t))
+    if (is_copied(t, copied))
       continue;
     /* A step reads a few rows of a table of embeddings. */
     if (strstr(t->name, "emb")) {

@@ -244,6 +244,8 @@ forget(MoshiLoader *l, const MoshiStored *stored, const char *name)
     l->forget(l->source_cookie, name);
   if (l->source || stored->owned)
     return;
+  if (l->copied)
+    g_array_append_val(l->copied, stored->rows.data);
   moshi_checkpoint_advise(l->checkpoint, stored->rows.data, bytes, MOSHI_NEVER_AGAIN);
   moshi_checkpoint_advise(
       l->checkpoint, (const char *)stored->rows.data + bytes, AHEAD, MOSHI_WILL_READ);
@@ -261,8 +263,9 @@ load_rows(MoshiLoader *l, MoshiLinear *out, int rows, int cols, MakeMatrix make,
     return l->status;
   if (visit)
     l->status = l->visit(l->visit_cookie, name, &stored.rows);
-  if (!l->status)
-    advance(l, moshi_rows_size(&stored.rows));
+  const size_t bytes = moshi_rows_size(&stored.rows);
+  if (!l->status && !l->device)
+    advance(l, bytes);
   if (l->status || !l->device) {
     g_free(stored.owned);
     return l->status;
@@ -273,6 +276,8 @@ load_rows(MoshiLoader *l, MoshiLinear *out, int rows, int cols, MakeMatrix make,
     forget(l, &stored, name);
   else
     out->owned = g_steal_pointer(&stored.owned);
+  if (!l->status && (out->w.packed || !l->copied))
+    advance(l, bytes);
   g_free(stored.owned);
   return l->status;
 }

@@ -5,6 +5,8 @@
 #ifndef MOSHI_NN_LOADER_H
 #define MOSHI_NN_LOADER_H
 
+#include <glib.h>
+
 #include "../device/device.h"
 #include "../files/checkpoint.h"
 #include "../files/config.h"
@@ -36,7 +38,10 @@ typedef struct {
   int status;
   MoshiProgress progress; /* may be NULL */
   void *cookie;
-  MoshiType packed;   /* of packed matrices: F32, or BF16 to round them */
+  MoshiType packed; /* of packed matrices: F32, or BF16 to round them */
+  /* Of a device that keeps the file's memory: where it needs that no more, for it was
+   * copied; only that is told as progress. May be NULL. */
+  GArray *copied;     /* const void * */
   size_t done, total; /* bytes; a check counts in `done` what a load will read */
 } MoshiLoader;
 

@@ -232,6 +232,8 @@ join(MoshiLoader *l, MoshiStored *out, const MoshiTensorPiece *pieces,
       copy_rows(to_biases, p->biases, biases, p->rows, pieces[i].head_dim);
     to_biases += p->rows * biases;
     moshi_checkpoint_advise(l->checkpoint, p->data, p->rows * data, MOSHI_HAVE_READ);
+    if (l->copied)
+      g_array_append_val(l->copied, p->data);
   }
   return 0;
 }

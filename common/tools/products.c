@@ -31,16 +31,16 @@ fill_normal(GRand *rand, float *x, int n)
 static float
 product(const MoshiKernels *k, const MoshiRows *row, const float *x)
 {
-  MoshiQ4kPanel panels[COLS / 256] __attribute__((aligned(64)));
+  MoshiRows held = *row;
+  size_t bytes = moshi_row_panels_bytes(row);
+  void *panels = bytes ? g_malloc(bytes) : NULL;
   float y;
-  if (row->type == MOSHI_TYPE_Q4_K) {
-    MoshiRows packed = *row;
-    packed.data = panels;
-    moshi_pack_q4_k(panels, row, 0, 1);
-    k->matvec_q4_k_panels(&y, 1, &packed, x, COLS, 0, 1, 1);
-  } else {
-    k->matvec[row->type](&y, 1, row, x, COLS, 0, 1, 1);
+  if (panels) {
+    moshi_pack_rows(panels, row, 0, 1);
+    held.data = panels;
   }
+  (panels ? k->matvec_panels : k->matvec)[row->type](&y, 1, &held, x, COLS, 0, 1, 1);
+  g_free(panels);
   return y;
 }
 

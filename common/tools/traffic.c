@@ -104,9 +104,8 @@ static double
 matrix_bytes(const MoshiLinear *l)
 {
   const MoshiRows *m = &l->w.m;
-  return l->w.packed && m->type == MOSHI_TYPE_Q4_K
-             ? moshi_q4_k_panels_bytes(m->rows, m->cols)
-             : moshi_rows_size(m);
+  const size_t panels = l->w.packed ? moshi_row_panels_bytes(m) : 0;
+  return panels ? panels : moshi_rows_size(m);
 }
 
 /* One row of the table, and what projects it. */

@@ -7,7 +7,7 @@
 #include "../simd/math.h"
 #include "../simd/quantized.h"
 #include "eight.h"
-#include "../simd/q4_k.h"
+#include "../simd/four_bits.h"
 
 #include "../tiers.h"
 
@@ -17,8 +17,6 @@ moshi_dotprod_init(MoshiKernels *k)
   k->name = "dotprod";
   k->matvec[MOSHI_TYPE_I8] = tier_matvec_i8;
   k->matvec[MOSHI_TYPE_Q8_0] = tier_matvec_q8_0;
-  k->matvec[MOSHI_TYPE_Q4_0] = tier_matvec_q4_0;
-  k->matvec[MOSHI_TYPE_MLX4] = tier_matvec_mlx4;
   k->matvec[MOSHI_TYPE_MLX8] = tier_matvec_mlx8;
-  k->matvec_q4_k_panels = tier_matvec_q4_k_panels;
+  four_bits_init(k);
 }

@@ -1,4 +1,4 @@
-/* Eight rows beside each other on NEON, for simd/q4_k.h: what each function does is said
+/* Eight rows beside each other on NEON, for simd/four_bits.h: what each function does is said
  * in x86/eight.h. */
 #include "vec.h"
 
@@ -23,6 +23,12 @@ v8_mul(V8 a, V8 b)
 }
 
 INLINE V8
+v8_add(V8 a, V8 b)
+{
+  return v_add(a, b);
+}
+
+INLINE V8
 v8_fma(V8 a, V8 b, V8 c)
 {
   return v_fma(a, b, c);
@@ -35,9 +41,9 @@ v8_fnma(V8 a, V8 b, V8 c)
 }
 
 INLINE V8
-v8_halves(const uint16_t *x)
+v8_halves(const uint8_t *x, bool bf16)
 {
-  return v_load_halves(x, 8, false);
+  return v_load_halves(x, 8, bf16);
 }
 
 INLINE V8

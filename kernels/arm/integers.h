@@ -82,12 +82,6 @@ g_bytes(const char *x, bool with_sign)
       vreinterpretq_s8_u8(veorq_u8(load16(x + 16), turn)), !with_sign};
 }
 
-INLINE G
-g_low_and_high(uint8x16_t low, uint8x16_t high)
-{
-  return (G){vreinterpretq_s8_u8(low), vreinterpretq_s8_u8(high), false};
-}
-
 #else
 
 /* 32 integers of 16 bits. */
@@ -122,23 +116,7 @@ g_bytes(const char *x, bool with_sign)
       vreinterpretq_s16_u16(vmovl_high_u8(b))}};
 }
 
-INLINE G
-g_low_and_high(uint8x16_t low, uint8x16_t high)
-{
-  return (G){{vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(low))),
-      vreinterpretq_s16_u16(vmovl_high_u8(low)),
-      vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(high))),
-      vreinterpretq_s16_u16(vmovl_high_u8(high))}};
-}
-
 #endif
-
-INLINE G
-g_nibbles(const char *x)
-{
-  const uint8x16_t bytes = load16(x);
-  return g_low_and_high(vandq_u8(bytes, vdupq_n_u8(15)), vshrq_n_u8(bytes, 4));
-}
 
 /* ------------------------------------------------------------------ scales */
 

@@ -1,4 +1,4 @@
-/* Rows of quantised weights, but of Q4_K (q4_k.h), times a few vectors.
+/* Rows of weights of 8 bits times a few vectors (those of 4: four_bits.h).
  *
  * The vectors are rounded to 16-bit integers, a chunk of 256 columns to a scale
  * (kernels.h), so that a product of 32 columns is exact integer arithmetic, and is
@@ -36,10 +36,7 @@ typedef struct {
 INLINE size_t
 block_bytes(MoshiType type)
 {
-  return type == MOSHI_TYPE_Q8_0   ? 34
-         : type == MOSHI_TYPE_Q4_0 ? 18
-         : type == MOSHI_TYPE_MLX4 ? 16
-                                   : 32;
+  return type == MOSHI_TYPE_Q8_0 ? 34 : 32;
 }
 
 INLINE size_t
@@ -57,22 +54,10 @@ at_chunk(const MoshiRows *w, MoshiType type, int row, int chunk)
          chunk * row_bytes(type, CHUNK);
 }
 
-/* Where nibbles are taken alternately, each group's even columns come first. */
-INLINE void
-order_columns(int16_t *x)
-{
-  uint32_t pairs[GROUP / 2];
-  memcpy(pairs, x, sizeof pairs);
-  for (int i = 0; i < GROUP / 2; i++)
-    x[i] = (int16_t)pairs[i];
-  for (int i = 0; i < GROUP / 2; i++)
-    x[i + GROUP / 2] = (int16_t)(pairs[i] >> 16);
-}
-
 /* n ≤ CHUNK floats. What is below 2^-110 counts as zero; a chunk that is not finite
  * makes every product NaN. */
 INLINE void
-prepare_chunk(Chunk *to, const float *x, int n, MoshiType type)
+prepare_chunk(Chunk *to, const float *x, int n)
 {
   V most = v_set(0), zero = v_set(0);
   int i = 0;
@@ -99,8 +84,6 @@ prepare_chunk(Chunk *to, const float *x, int n, MoshiType type)
     for (i = 0; i < GROUP; i++)
       sum += to->x[g * GROUP + i];
     to->sums[g] = (float)sum;
-    if (type == MOSHI_TYPE_MLX4)
-      order_columns(to->x + g * GROUP);
 #ifdef G_PREPARE
     G_PREPARE(to->x + g * GROUP);
 #endif
@@ -126,7 +109,7 @@ asked_for(MoshiType type, int batch)
 INLINE bool
 has_offsets(MoshiType type)
 {
-  return type != MOSHI_TYPE_I8 && type != MOSHI_TYPE_Q8_0;
+  return type == MOSHI_TYPE_MLX8;
 }
 
 /* Halves at every `stride` bytes, `groups` of them, and zeros. */
@@ -176,11 +159,7 @@ load_scales(ChunkScales *s, const MoshiRows *w, MoshiType type, const char *at, 
 {
   if (type == MOSHI_TYPE_Q8_0) {
     v_store_eight(s->scales, load_apart(at, 34, groups));
-  } else if (type == MOSHI_TYPE_Q4_0) {
-    const V d = load_apart(at, 18, groups);
-    v_store_eight(s->scales, d);
-    v_store_eight(s->offsets, v_mul(d, v_set(-8)));
-  } else if (type != MOSHI_TYPE_I8) {
+  } else if (type == MOSHI_TYPE_MLX8) {
     const MoshiType stored = w->scale_type;
     const size_t first = (size_t)row * (w->cols / w->group) + chunk * CHUNK / w->group;
     const size_t offset = first * (stored == MOSHI_TYPE_F32 ? 4 : 2);
@@ -206,12 +185,8 @@ load_group(MoshiType type, const char *at, int g, int n)
     return g_bytes(at + g * GROUP, true);
   case MOSHI_TYPE_Q8_0:
     return g_bytes(at + g * 34 + 2, true);
-  case MOSHI_TYPE_MLX8:
+  default: /* MLX8 */
     return g_bytes(at + g * GROUP, false);
-  case MOSHI_TYPE_Q4_0:
-    return g_nibbles(at + g * 18 + 2);
-  default: /* MLX4 */
-    return g_nibbles(at + g * (GROUP / 2));
   }
 }
 
@@ -342,8 +317,8 @@ prepare(Chunk *to, int n, const MoshiRows *w, const float *x, size_t x_step, int
   for (int i = 0; i < n; i++)
     for (int c = 0; c < n_chunks; c++) {
       const int at = (first + c) * CHUNK, left = w->cols - at;
-      prepare_chunk(to + i * n_chunks + c, x + i * x_step + at,
-          left < CHUNK ? left : CHUNK, w->type);
+      prepare_chunk(
+          to + i * n_chunks + c, x + i * x_step + at, left < CHUNK ? left : CHUNK);
     }
 }
 
@@ -390,6 +365,4 @@ quantized(float *y, size_t y_step, const MoshiRows *w, const float *x, size_t x_
   }
 QUANTIZED(i8, MOSHI_TYPE_I8)
 QUANTIZED(q8_0, MOSHI_TYPE_Q8_0)
-QUANTIZED(q4_0, MOSHI_TYPE_Q4_0)
-QUANTIZED(mlx4, MOSHI_TYPE_MLX4)
 QUANTIZED(mlx8, MOSHI_TYPE_MLX8)

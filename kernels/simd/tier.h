@@ -10,7 +10,7 @@
 #endif
 #ifdef TIER_EIGHT
 #include TIER_EIGHT
-#include "q4_k.h"
+#include "four_bits.h"
 #endif
 #ifdef ENCODE_LANES
 #include "encode_q4_k.h"
@@ -35,12 +35,10 @@ TIER_INIT(MoshiKernels *k)
 #ifdef TIER_INTEGERS
   k->matvec[MOSHI_TYPE_I8] = tier_matvec_i8;
   k->matvec[MOSHI_TYPE_Q8_0] = tier_matvec_q8_0;
-  k->matvec[MOSHI_TYPE_Q4_0] = tier_matvec_q4_0;
-  k->matvec[MOSHI_TYPE_MLX4] = tier_matvec_mlx4;
   k->matvec[MOSHI_TYPE_MLX8] = tier_matvec_mlx8;
 #endif
 #ifdef TIER_EIGHT
-  k->matvec_q4_k_panels = tier_matvec_q4_k_panels;
+  four_bits_init(k);
 #endif
 #ifdef ENCODE_LANES
   k->encode_q4_k = encode_q4_k;

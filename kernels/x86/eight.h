@@ -1,4 +1,4 @@
-/* Eight rows beside each other on AVX2, for simd/q4_k.h; with VNNI, as wide. */
+/* Eight rows beside each other on AVX2, for simd/four_bits.h; with VNNI, as wide. */
 
 /* A float of each row. */
 typedef __m256 V8;
@@ -25,6 +25,12 @@ v8_mul(V8 a, V8 b)
   return _mm256_mul_ps(a, b);
 }
 
+INLINE V8
+v8_add(V8 a, V8 b)
+{
+  return _mm256_add_ps(a, b);
+}
+
 /* a·b + c; v8_fnma: c − a·b */
 INLINE V8
 v8_fma(V8 a, V8 b, V8 c)
@@ -38,10 +44,13 @@ v8_fnma(V8 a, V8 b, V8 c)
   return _mm256_fnmadd_ps(a, b, c);
 }
 
+/* Of f16 or bf16. */
 INLINE V8
-v8_halves(const uint16_t *x)
+v8_halves(const uint8_t *x, bool bf16)
 {
-  return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
+  const __m128i h = _mm_loadu_si128((const __m128i *)x);
+  return bf16 ? _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16))
+              : _mm256_cvtph_ps(h);
 }
 
 INLINE V8
@@ -65,13 +74,13 @@ v8_store(float *y, V8 v)
 INLINE Eight
 eight_low(const uint8_t *x)
 {
-  return _mm256_and_si256(_mm256_load_si256((const __m256i *)x), _mm256_set1_epi8(15));
+  return _mm256_and_si256(_mm256_loadu_si256((const __m256i *)x), _mm256_set1_epi8(15));
 }
 
 INLINE Eight
 eight_high(const uint8_t *x)
 {
-  const __m256i q = _mm256_load_si256((const __m256i *)x);
+  const __m256i q = _mm256_loadu_si256((const __m256i *)x);
   return _mm256_and_si256(_mm256_srli_epi16(q, 4), _mm256_set1_epi8(15));
 }
 
@@ -108,11 +117,15 @@ dots_sum(Dots sum)
 
 #else
 
+/* One after the other: gcc 12 would add products up among themselves first, all of them,
+ * and run out of registers. */
 INLINE Dots
 dots_add(Dots sum, Eight q, Four x)
 {
-  return (Dots){_mm256_add_epi16(sum.high, _mm256_maddubs_epi16(q, x.high)),
-      _mm256_add_epi16(sum.low, _mm256_maddubs_epi16(q, x.low))};
+  sum.high = _mm256_add_epi16(sum.high, _mm256_maddubs_epi16(q, x.high));
+  sum.low = _mm256_add_epi16(sum.low, _mm256_maddubs_epi16(q, x.low));
+  __asm__("" : "+x"(sum.high), "+x"(sum.low));
+  return sum;
 }
 
 INLINE V8

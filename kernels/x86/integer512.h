@@ -1,8 +1,8 @@
-/* Rows of quantised weights, but of Q4_K, times a few vectors, in integers of 16 bits.
+/* Rows of weights of 8 bits times a few vectors, in integers of 16 bits.
  *
  * A vector x is first rounded, CHUNK columns to a common scale of max|x|/32767,
  * which moves a product by less than f32 itself would over some dozens of columns.
- * Weights of 4 and 8 bits then meet x as pairs of 16 bits (vpmaddwd, vpdpwssd) whose
+ * Weights then meet x as pairs of 16 bits (vpmaddwd, vpdpwssd) whose
  * sums are exact, and f32 has only to add a block's sum times its scale.
  *
  * What the machine has and is not used, as x must not be rounded more coarsely:
@@ -22,7 +22,7 @@ enum {
 };
 
 typedef struct {
-  int16_t q[SEGMENT]; /* in the order of the type's blocks */
+  int16_t q[SEGMENT];
   float sums[SEGMENT / BLOCK_COLS];
   float scales[SEGMENT / CHUNK];
 } __attribute__((aligned(64))) Rounded;
@@ -31,18 +31,13 @@ typedef struct {
 
 /* Where column c of 32 lies after _mm512_packs_epi32 of its halves. */
 #define AT(c) ((c) % 16 / 4 * 8 + (c) / 16 * 4 + (c) % 4)
-#define EIGHT(from, by)                                                                \
-  AT(from), AT(from + by), AT(from + 2 * by), AT(from + 3 * by), AT(from + 4 * by),    \
-      AT(from + 5 * by), AT(from + 6 * by), AT(from + 7 * by)
+#define EIGHT(from)                                                                    \
+  AT(from), AT(from + 1), AT(from + 2), AT(from + 3), AT(from + 4), AT(from + 5),      \
+      AT(from + 6), AT(from + 7)
 
-/* The columns in the order in which unpack() gives a block's weights. */
-static const uint16_t orders[MOSHI_N_TYPES][32] __attribute__((aligned(64))) = {
-    [MOSHI_TYPE_I8] = {EIGHT(0, 1), EIGHT(8, 1), EIGHT(16, 1), EIGHT(24, 1)},
-    [MOSHI_TYPE_Q8_0] = {EIGHT(0, 1), EIGHT(8, 1), EIGHT(16, 1), EIGHT(24, 1)},
-    [MOSHI_TYPE_MLX8] = {EIGHT(0, 1), EIGHT(8, 1), EIGHT(16, 1), EIGHT(24, 1)},
-    [MOSHI_TYPE_Q4_0] = {EIGHT(0, 2), EIGHT(16, 2), EIGHT(1, 2), EIGHT(17, 2)},
-    [MOSHI_TYPE_MLX4] = {EIGHT(0, 4), EIGHT(1, 4), EIGHT(2, 4), EIGHT(3, 4)},
-};
+/* The columns in their order again. */
+static const uint16_t in_order[32]
+    __attribute__((aligned(64))) = {EIGHT(0), EIGHT(8), EIGHT(16), EIGHT(24)};
 
 /* The largest |x| of n ≤ CHUNK, NaN above all: as integers, floats without their
  * sign are in order. */
@@ -63,9 +58,9 @@ largest_magnitude(const float *x, int n)
 /* n columns, and zeros to the end of the last chunk. An x beyond f32 makes its
  * chunk's scale so, and the product with it. */
 static void
-round_vector(Rounded *r, MoshiType type, const float *x, int n)
+round_vector(Rounded *r, const float *x, int n)
 {
-  const __m512i order = _mm512_load_si512(orders[type]);
+  const __m512i order = _mm512_load_si512(in_order);
 
   for (int c = 0; c < n; c += CHUNK) {
     const int left = n - c < CHUNK ? n - c : CHUNK;
@@ -91,10 +86,7 @@ round_vector(Rounded *r, MoshiType type, const float *x, int n)
 INLINE size_t
 block_bytes(MoshiType type)
 {
-  return type == MOSHI_TYPE_Q8_0   ? 34
-         : type == MOSHI_TYPE_Q4_0 ? 18
-         : type == MOSHI_TYPE_MLX4 ? 16
-                                   : 32;
+  return type == MOSHI_TYPE_Q8_0 ? 34 : 32;
 }
 
 INLINE size_t
@@ -103,40 +95,18 @@ chunk_bytes(MoshiType type)
   return CHUNK_BLOCKS * block_bytes(type);
 }
 
-/* 32 weights as integers of 16 bits, from those of a chunk on; n < 32 of I8 alone.
- * A word holds four of 4 bits, which shifts by 0, 4, 8 and 12 bring down. */
+/* 32 weights as integers of 16 bits, from those of a chunk on; n < 32 of I8 alone. */
 INLINE __m512i
 unpack(MoshiType type, const uint8_t *chunk, int block, int n)
 {
-  static const uint16_t shifts[][32] __attribute__((aligned(64))) = {
-#define FOUR(n) n, n, n, n, n, n, n, n
-      {FOUR(0), FOUR(4), FOUR(8), FOUR(12)}, {FOUR(12), FOUR(8), FOUR(4), FOUR(0)}};
-#undef FOUR
-  const size_t head = type == MOSHI_TYPE_Q8_0 || type == MOSHI_TYPE_Q4_0 ? 2 : 0;
+  const size_t head = type == MOSHI_TYPE_Q8_0 ? 2 : 0;
   const uint8_t *q = chunk + block * block_bytes(type) + head;
 
-  switch (type) {
-  case MOSHI_TYPE_I8:
-    return _mm512_cvtepi8_epi16(n < BLOCK_COLS
-                                    ? _mm256_maskz_loadu_epi8((1u << n) - 1, q)
-                                    : _mm256_loadu_si256((const __m256i *)q));
-  case MOSHI_TYPE_Q8_0:
-    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)q));
-  case MOSHI_TYPE_MLX8:
-    return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)q));
-  case MOSHI_TYPE_Q4_0: { /* 4096·(q − 8): up instead of down, and the sign turned */
-    const __m512i words = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)q));
-    return _mm512_ternarylogic_epi32(
-        _mm512_sllv_epi16(words, _mm512_load_si512(shifts[1])),
-        _mm512_set1_epi16((short)0xf000), _mm512_set1_epi16((short)0x8000),
-        0x6a /* (a & b) ^ c */);
-  }
-  default: { /* MLX4 */
-    const __m512i words = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)q));
-    return _mm512_and_si512(
-        _mm512_srlv_epi16(words, _mm512_load_si512(shifts[0])), _mm512_set1_epi16(15));
-  }
-  }
+  if (type == MOSHI_TYPE_I8 && n < BLOCK_COLS)
+    return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8((1u << n) - 1, q));
+  const __m256i bytes = _mm256_loadu_si256((const __m256i *)q);
+  return type == MOSHI_TYPE_MLX8 ? _mm512_cvtepu8_epi16(bytes)
+                                 : _mm512_cvtepi8_epi16(bytes);
 }
 
 INLINE __m256
@@ -187,7 +157,7 @@ mlx_scales(const MoshiRows *w, int row, int col, int n, __m256 *scales, __m256 *
 INLINE bool
 has_offsets(MoshiType type)
 {
-  return type == MOSHI_TYPE_MLX4 || type == MOSHI_TYPE_MLX8;
+  return type == MOSHI_TYPE_MLX8;
 }
 
 /* Of a chunk's n blocks: a weight is scale·q + offset. */
@@ -223,7 +193,7 @@ sum8(__m256 v)
 INLINE float
 row_scale(const MoshiRows *w, MoshiType type, int row)
 {
-  float scale = type == MOSHI_TYPE_Q4_0 ? 0x1p-12f : 1;
+  float scale = 1;
   if (type == MOSHI_TYPE_I8)
     memcpy(&scale, (const char *)w->scales + row * sizeof scale, sizeof scale);
   return scale;
@@ -328,7 +298,7 @@ integer_matvec(float *y, size_t y_step, const MoshiRows *w, const float *x,
       const int n = w->cols - col < SEGMENT ? w->cols - col : SEGMENT;
       const IntegerTile t = {w, rounded, r0, col, n, y + i * y_step, y_step};
       for (int j = 0; j < items; j++)
-        round_vector(&rounded[j], type, x + (i + j) * x_step + col, n);
+        round_vector(&rounded[j], x + (i + j) * x_step + col, n);
       if (items == 4)
         integer_rows(t, type, r1 - r0, 2, 4);
       else if (items == 3)
@@ -349,6 +319,4 @@ integer_matvec(float *y, size_t y_step, const MoshiRows *w, const float *x,
   }
 INTEGER_MATVEC(i8, MOSHI_TYPE_I8)
 INTEGER_MATVEC(q8_0, MOSHI_TYPE_Q8_0)
-INTEGER_MATVEC(q4_0, MOSHI_TYPE_Q4_0)
-INTEGER_MATVEC(mlx4, MOSHI_TYPE_MLX4)
 INTEGER_MATVEC(mlx8, MOSHI_TYPE_MLX8)

@@ -268,16 +268,7 @@ g_bytes(const char *x, bool with_sign)
   return (G){_mm256_cvtepu8_epi16(load16(x)), _mm256_cvtepu8_epi16(load16(x + 16))};
 }
 
-/* The low nibbles of 16 bytes, then the high ones. */
-INLINE G
-g_nibbles(const char *x)
-{
-  const __m256i bytes = _mm256_cvtepu8_epi16(load16(x));
-  return (G){
-      _mm256_and_si256(bytes, _mm256_set1_epi16(15)), _mm256_srli_epi16(bytes, 4)};
-}
-
-/* 8 of them, `stride` bytes apart, of which 16 can be read. */
+/* 8 f16, `stride` bytes apart, of which 16 can be read. */
 INLINE V
 v_load_f16_apart(const char *x, size_t stride)
 {

@@ -156,23 +156,21 @@ check_gated(MoshiDevice *d, const MoshiMatrix *m, const float *x)
 
 /* Packed in panels of eight rows, of which OUT and its half are no multiples. */
 static void
-check_q4_k(MoshiDevice *one, MoshiDevice *three, const float *w, const float *x,
-    const float *extra)
+check_packed_rows(MoshiDevice *one, MoshiDevice *three, MoshiType type, int cols,
+    const float *w, const float *x, const float *extra)
 {
-  enum { COLS = 1024 };
   static float packed[BATCH * STEPS * OUT], in_rows[BATCH * STEPS * OUT];
-  const size_t row = moshi_rows_bytes(MOSHI_TYPE_Q4_K, COLS);
+  const size_t row = moshi_rows_bytes(type, cols);
   uint8_t *blocks = g_malloc(OUT * row);
-  const MoshiRows rows = {
-      .type = MOSHI_TYPE_Q4_K, .rows = OUT, .cols = COLS, .data = blocks};
+  const MoshiRows rows = {.type = type, .rows = OUT, .cols = cols, .data = blocks};
   MoshiMatrix m, unpacked;
   MoshiKernels k;
 
   moshi_kernels_init(&k, ~0u);
   for (int r = 0; r < OUT; r++)
-    g_assert_true(
-        moshi_encode(&k, MOSHI_TYPE_Q4_K, blocks + r * row, w + r * IN, COLS));
+    g_assert_true(moshi_encode(&k, type, blocks + r * row, w + r * IN, cols));
   g_assert_cmpint(three->ops->linear_matrix(three, &m, &rows), ==, 0);
+  g_assert_true(m.packed);
   g_assert_cmpint(one->ops->rows_matrix(one, &unpacked, &rows), ==, 0);
   run_linear(one, &m, x, extra, 0, BATCH, packed);
   run_linear(one, &unpacked, x, extra, 0, BATCH, in_rows);
@@ -220,7 +218,8 @@ test_linear(void)
   one->ops->rows_matrix(one, &m, &rows);
   check_linear(one, three, &m, x, extra);
 
-  check_q4_k(one, three, w, x, extra);
+  check_packed_rows(one, three, MOSHI_TYPE_Q4_K, 1024, w, x, extra);
+  check_packed_rows(one, three, MOSHI_TYPE_Q4_0, 1088, w, x, extra);
 
   one->ops->free(one, w);
   one->ops->free(one, x);
