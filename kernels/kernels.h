@@ -55,7 +55,7 @@ typedef struct {
 
 /* Weights of 4 bits are multiplied with in panels of eight rows beside each other: a
  * vector register then holds some columns of all eight, whose sums need not be added up
- * at the end, and takes the rows' scales as they lie. See four_bits.c. */
+ * at the end, and takes the rows' scales as they lie. See four_bits.h. */
 #define MOSHI_PANEL_ROWS 8
 
 /* The widest head that attention takes. */

@@ -57,8 +57,9 @@ typedef struct {
   int batch, steps;
   const float *bias, *scale;
   MoshiAct act;
-  /* Of a matrix of 2·n rows, not packed as floats: y[r] = act(u[r]) ⊙ u[n + r], u = W·x, without
-   * bias, scale, residual and first_row. The same bits as of linear, then gate. */
+  /* Of a matrix of 2·n rows, not packed as floats: y[r] = act(u[r]) ⊙ u[n + r],
+   * u = W·x, without bias, scale, residual and first_row. The same bits as of linear,
+   * then gate. */
   bool gated;
 } MoshiLinearOp;
 

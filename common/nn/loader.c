@@ -255,11 +255,13 @@ typedef int (*MakeMatrix)(MoshiDevice *d, MoshiMatrix *m, const MoshiRows *host)
 
 static int
 load_rows(MoshiLoader *l, MoshiLinear *out, int rows, int cols, MakeMatrix make,
-    const char *name)
+    const char *format, va_list args)
 {
+  char name[NAME_SIZE];
   bool visit = l->visit && !l->device;
   MoshiStored stored;
-  if (moshi_stored_open(l, &stored, rows, cols, name, l->device || (visit && !l->plan)))
+  if (l->status || !make_name(l, name, format, args) ||
+      moshi_stored_open(l, &stored, rows, cols, name, l->device || (visit && !l->plan)))
     return l->status;
   if (visit)
     l->status = l->visit(l->visit_cookie, name, &stored.rows);
@@ -286,28 +288,24 @@ int
 moshi_load_linear(
     MoshiLoader *l, MoshiLinear *out, int rows, int cols, const char *format, ...)
 {
-  char name[NAME_SIZE];
+  MakeMatrix make = l->device ? l->device->ops->linear_matrix : NULL;
   va_list args;
   va_start(args, format);
-  bool ok = !l->status && make_name(l, name, format, args);
+  int status = load_rows(l, out, rows, cols, make, format, args);
   va_end(args);
-  return ok ? load_rows(l, out, rows, cols,
-                  l->device ? l->device->ops->linear_matrix : NULL, name)
-            : l->status;
+  return status;
 }
 
 int
 moshi_load_table(
     MoshiLoader *l, MoshiLinear *out, int rows, int cols, const char *format, ...)
 {
-  char name[NAME_SIZE];
+  MakeMatrix make = l->device ? l->device->ops->rows_matrix : NULL;
   va_list args;
   va_start(args, format);
-  bool ok = !l->status && make_name(l, name, format, args);
+  int status = load_rows(l, out, rows, cols, make, format, args);
   va_end(args);
-  return ok ? load_rows(l, out, rows, cols,
-                  l->device ? l->device->ops->rows_matrix : NULL, name)
-            : l->status;
+  return status;
 }
 
 static void

@@ -278,9 +278,12 @@ panels_times(float *y, size_t y_step, const MoshiRows *w, const float *x, size_t
   for (int done = 0; done < batch; done += SPAN_VECTORS) {
     const int some = batch - done < SPAN_VECTORS ? batch - done : SPAN_VECTORS;
     const int span = SPAN_CHUNKS / some;
-    PanelTile t = {.w = w, .x = planes, .y = y + done * y_step, .y_step = y_step};
-    t.r0 = r0;
-    t.r1 = r1;
+    PanelTile t = {.w = w,
+        .x = planes,
+        .y = y + done * y_step,
+        .y_step = y_step,
+        .r0 = r0,
+        .r1 = r1};
     for (t.first = 0; t.first < all; t.first += span) {
       t.n = all - t.first < span ? all - t.first : span;
       t.x_step = t.n;
